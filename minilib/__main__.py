@@ -1,0 +1,97 @@
+"""python -m minilib train|sample|list: the recipes from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from minilib import recipes, runtime, weights
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a recipe into a folder: checkpoint while it runs, then weights and card."""
+    folder = options.out or Path("runs") / options.name
+    checkpoint = folder / f"{options.name}.checkpoint.safetensors"
+    recipes.get(options.name)
+    if checkpoint.exists() and not options.resume:
+        raise FileExistsError(f"{checkpoint} exists: go on with --resume, choose another --out, or delete it")
+    path = recipes.train_and_save(options.name, folder, steps=options.steps, seed=options.seed, checkpoint=checkpoint)
+    print(f"wrote {path}")
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Draw 64 pictures from the shipped weights of a recipe, or from those in --weights, as a PNG grid."""
+    from minilib.plot import tile  # matplotlib is slow to import, and only this command needs it
+
+    recipe = recipes.get(options.name)
+    if recipe.sample is None:
+        raise ValueError(f"the recipe {options.name!r} draws no pictures: try another of {', '.join(recipes.RECIPES)}")
+    model = recipe.model()
+    if options.weights:
+        weights.load_weights(model, options.weights)
+    else:
+        weights.load_pretrained(model, options.name)
+    x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed))
+    path = options.out or Path(f"{options.name}.png")
+    png = io.BytesIO()
+    Image.fromarray(tile(x, columns=8)).save(png, format="png")
+    weights.write_atomically(path, png.getvalue())
+    print(f"wrote {path}")
+
+
+def show_list(_: argparse.Namespace) -> None:
+    """A line a recipe: name, steps, and the score of the weights that ship."""
+    for name, recipe in recipes.RECIPES.items():
+        score = weights.card(name)["score"] if name in weights.names() else {}
+        facts = ", ".join(f"{key} {value:.4g}" for key, value in score.items()) or "no weights shipped"
+        print(f"{name:<18} quick {recipe.quick:>6,} steps, full {recipe.full:>6,}: {facts}")
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m minilib", description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("name", metavar="NAME", help="a recipe's name (see list)")
+    shared.add_argument("--seed", type=int, default=0)
+    shared.add_argument("--device", help="cpu, cuda, cuda:1 or mps; the fastest present if left out")
+    one = commands.add_parser("train", parents=[shared], help=train.__doc__)
+    one.add_argument("--steps", type=positive, help="the budget's number of steps if left out")
+    one.add_argument("--out", type=Path, help="folder for checkpoint, weights and card; runs/NAME if left out")
+    one.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
+    one.set_defaults(run=train)
+    two = commands.add_parser("sample", parents=[shared], help=sample.__doc__)
+    two.add_argument("--out", type=Path, help="the PNG to write; NAME.png if left out")
+    two.add_argument("--weights", type=Path, help="weights that `train` wrote; the shipped ones if left out")
+    two.set_defaults(run=sample)
+    commands.add_parser("list", help=show_list.__doc__).set_defaults(run=show_list)
+    return root
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of steps ≥ 1, got {text}")
+    return number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. What the user can mend is one line on stderr and exit code 2, not a traceback."""
+    options = parser().parse_args(arguments)
+    try:
+        if getattr(options, "device", None):
+            os.environ["MINILIB_DEVICE"] = str(runtime.device(options.device))
+        options.run(options)
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"minilib: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Your own pictures, from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+
+def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
+    """The pictures in a folder, by order of their names: x (N, channels, size, size), float32 in [-1, 1].
+
+    Each is turned upright, laid on white where it is transparent, cropped to its middle square and resized. Of an
+    animation the first frame is taken. With `channels=1` they become grey. Folders within the folder are not entered.
+    Raises FileNotFoundError for a missing folder or one without pictures, ValueError for a picture that cannot be read
+    (naming it), for a size below 1, and for channels other than 1 and 3.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"expected channels of 1 (grey) or 3 (colour), got {channels!r}")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"expected a size of 1 pixel or more, got {size!r}")
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: name the one that holds your pictures")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no picture: put some there that end in {', '.join(SUFFIXES)}")
+    return torch.stack([read_picture(file, size, channels) for file in files])
+
+
+def read_picture(file: Path, size: int, channels: int) -> Tensor:
+    """One picture as (channels, size, size) in [-1, 1]."""
+    try:
+        with Image.open(file) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as a picture ({error}): mend it or take it out") from error
+    white = Image.new("RGBA", upright.size, "white")
+    flat = Image.alpha_composite(white, upright).convert("L" if channels == 1 else "RGB")
+    square = ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(square, dtype=np.float32)).reshape(size, size, channels)
+    return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1

@@ -1,0 +1,147 @@
+"""One recipe a trained model: data, model, loss and budgets in a few lines, trained the same way everywhere."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minilib import runtime
+from minilib.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_loss, sample_fitted_gaussian
+from minilib.classifier import DigitClassifier, accuracy, classification_loss
+from minilib.data import digits
+from minilib.metrics import features, frechet_distance
+from minilib.train import Fitted, fit, shuffled
+from minilib.weights import load_pretrained, save_weights
+
+MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes one trained model, and how to draw from it and score it. `quick` and `full` are numbers of steps."""
+
+    name: str
+    model: Callable[[], nn.Module]
+    loss: Callable[..., Tensor]
+    data: Callable[[], tuple[Tensor, ...]]
+    quick: int
+    full: int
+    score: Callable[..., dict[str, float]]  # (model)
+    sample: Callable[..., Tensor] | None = None  # (model, n, generator) → (n, C, H, W)
+    batch_size: int = 64
+    lr: float = 5e-3
+    weight_decay: float = 0.0
+    limits: str = ""
+
+    def train(self, *, steps: int | None = None, seed: int = 0, **options: Any) -> Fitted:
+        """Train the model from `seed`, for `steps` or the budget's number of them; `options` go to `fit`."""
+        runtime.seed_everything(seed)
+        batches = shuffled(*self.data(), batch_size=self.batch_size, seed=seed)
+        steps = steps or runtime.budget(quick=self.quick, full=self.full)
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "seed": seed, "name": self.name}
+        return fit(self.model(), self.loss, batches, steps=steps, **settings, **options)
+
+    def settings(self) -> dict[str, Any]:
+        """The numbers that the shipped weights depend on, for their card."""
+        return {"full": self.full, "batch_size": self.batch_size, "lr": self.lr, "weight_decay": self.weight_decay}
+
+
+def sample_autoencoder(model: Autoencoder, n: int, generator: torch.Generator) -> Tensor:
+    """Decode n codes drawn from the Gaussian that fits the codes of the training digits: (n, 1, 28, 28)."""
+    codes = runtime.in_blocks(model.encode, digits.load("train")[0])
+    return runtime.in_blocks(model.decode, sample_fitted_gaussian(codes, n, generator))
+
+
+def score_autoencoder(model: Autoencoder) -> dict[str, float]:
+    """On the 10,000 test digits: error per pixel, and FD of their reconstructions and of as many drawn codes."""
+    x, _ = digits.load("test")
+    network = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
+    rebuilt = runtime.in_blocks(model, x)
+    drawn = sample_autoencoder(model, len(x), torch.Generator().manual_seed(0))
+    real = features(network, x)
+    return {
+        "mse": float((rebuilt - x).square().mean()),
+        "fd_reconstructions": frechet_distance(features(network, rebuilt), real),
+        "fd_samples": frechet_distance(features(network, drawn), real),
+    }
+
+
+ae_digits = Recipe(
+    name="ae_digits",
+    model=Autoencoder,
+    loss=reconstruction_loss,
+    data=lambda: (digits.load("train")[0],),
+    quick=400,
+    full=12_000,
+    score=score_autoencoder,
+    sample=sample_autoencoder,
+    limits="Rebuilds digits; does not generate them (claim AE-2).",
+)
+
+ae_digits_2d = Recipe(
+    name="ae_digits_2d",
+    model=partial(Autoencoder, AutoencoderConfig(code_dim=2)),
+    loss=reconstruction_loss,
+    data=lambda: (digits.load("train")[0],),
+    quick=400,
+    full=12_000,
+    score=score_autoencoder,
+    sample=sample_autoencoder,
+    limits="Two features only: good for a map, blurred as a reconstruction.",
+)
+
+digit_classifier = Recipe(
+    name="digit_classifier",
+    model=DigitClassifier,
+    loss=classification_loss,
+    data=lambda: digits.load("train"),
+    quick=400,
+    full=8_000,
+    score=lambda model: {"accuracy": accuracy(model, *digits.load("test"))},
+    lr=2e-3,
+    weight_decay=0.05,
+    limits="Sees digits only; its features say nothing about other pictures.",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (digit_classifier, ae_digits, ae_digits_2d)}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name. Raises ValueError that lists the known ones."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe named {name!r}: there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train_and_save(name: str, folder: Path, *, steps: int | None = None, seed: int = 0, **options: Any) -> Path:
+    """Run a recipe and write what it gave as `folder/NAME.safetensors` with its card; return the file's path.
+
+    The weights are the averaged ones, in float16, and the score is that of these very weights. Under torchrun every
+    process trains; each scores, and the first one writes.
+    """
+    recipe = get(name)
+    fitted = recipe.train(steps=steps, seed=seed, **options)
+    shipped = fitted.ema.half().float()  # what the file will hold
+    about = {
+        "recipe": recipe.settings(),
+        "steps": len(fitted.loss),
+        "seed": seed,
+        "data": MNIST,
+        "parameters": sum(p.numel() for p in shipped.parameters()),
+        "seconds": round(fitted.seconds, 1),
+        "machine": runtime.machine(),
+        "date": datetime.date.today().isoformat(),
+        "score": {k: round(v, 5) for k, v in recipe.score(shipped).items()},
+        "limits": recipe.limits,
+    }
+    path = folder / f"{name}.safetensors"
+    if fitted.rank == 0:
+        save_weights(shipped, path, about)
+    return path

@@ -1,0 +1,85 @@
+"""Where a chapter runs, and at what size: the device, the seed and the budget."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+BUDGETS = ("quick", "full")
+
+
+def device(name: str | None = None) -> torch.device:
+    """The device `name`, else the one in MINILIB_DEVICE, else the fastest present: CUDA, MPS (Apple), the CPU.
+
+    Raises ValueError for a name that torch does not know, RuntimeError for a device that this machine lacks.
+    """
+    name = os.environ.get("MINILIB_DEVICE") if name is None else name
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        wanted = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'") from None
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"device {name!r} asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs: use 'cpu'"
+        )
+    if wanted.type == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError("device 'mps' asked for, but torch finds no Apple GPU on this machine: use 'cpu'")
+    return wanted
+
+
+def local_device() -> torch.device:
+    """The device of this process: `device()`, and under torchrun on several GPUs the one with this process's number."""
+    default = device()
+    return device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}") if default.type == "cuda" else default
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch (every device), so that on one machine two runs agree to the bit."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - code that uses numpy's old global generator must be seeded too
+    torch.manual_seed(seed)
+
+
+def budget_name() -> str:
+    """'quick' or 'full': the environment variable MINILIB_BUDGET if set, else full on a GPU and quick on a CPU.
+
+    Raises ValueError when MINILIB_BUDGET holds anything else.
+    """
+    name = os.environ.get("MINILIB_BUDGET") or ("quick" if device().type == "cpu" else "full")
+    if name not in BUDGETS:
+        raise ValueError(f"MINILIB_BUDGET is {name!r}: set it to 'quick' or 'full', or unset it")
+    return name
+
+
+def budget(*, quick: T, full: T) -> T:
+    """`quick` or `full`, whichever `budget_name` says: the one switch between a laptop's and a GPU's scale."""
+    return quick if budget_name() == "quick" else full
+
+
+@torch.no_grad()
+def in_blocks(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, size: int = 500) -> torch.Tensor:
+    """`function(x)` without gradients, computed on `device()` in blocks of `size` rows, gathered on the CPU."""
+    return torch.cat([function(block.to(device())).cpu() for block in x.split(size)])
+
+
+def machine() -> str:
+    """What computes here: the GPU's name, or the processor's kind and the number of threads; and torch's version."""
+    dev = device()
+    threads = torch.get_num_threads()
+    cpu = f"{platform.machine()} {dev.type.upper()}, {threads} thread{'s' if threads != 1 else ''}"
+    name = torch.cuda.get_device_name(dev) if dev.type == "cuda" else cpu
+    return f"{name} · torch {torch.__version__.split('+')[0]}"
+
+
+def report() -> str:
+    """One line on machine and budget, which opens every chapter."""
+    return f"{machine()} · {budget_name()} budget"

@@ -1,0 +1,70 @@
+"""The outline: what chapters.yml holds, and how a mistake in it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from book.outline import read_outline
+
+CHAPTER: dict[str, Any] = {
+    "slug": "01_first",
+    "label": "First",
+    "title": "The first",
+    "year": 2006,
+    "needs": [],
+    "question": "Why?",
+    "models": "one",
+    "claims": {"A-1": "It is so."},
+}
+
+
+def outline_of(folder: Path, *chapters: dict[str, Any]) -> Path:
+    path = folder / "chapters.yml"
+    path.write_text(yaml.safe_dump({"parts": [{"title": "Part", "chapters": list(chapters)}]}), encoding="utf-8")
+    return path
+
+
+def test_the_books_own_outline() -> None:
+    chapters = [chapter for part in read_outline() for chapter in part.chapters]
+    assert [chapter.number for chapter in chapters] == list(range(1, 18))
+    ids = [id for chapter in chapters for id in chapter.claims]
+    assert len(ids) == len(set(ids))
+    assert {"AE-1", "AE-2", "AE-3"} == set(chapters[0].claims)
+
+
+def test_a_chapter_knows_its_number_page_and_anchor(tmp_path: Path) -> None:
+    [part] = read_outline(outline_of(tmp_path, CHAPTER, {**CHAPTER, "slug": "02_the_next", "needs": [1]}))
+    chapter = part.chapters[1]
+    assert (chapter.number, chapter.docname, chapter.anchor) == (2, "chapters/02_the_next", "planned-02-the-next")
+    assert chapter.needs == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"qestion": "Why?"}, "unknown fields \\['qestion'\\]"),
+        ({"slug": "first"}, "expected a slug such as 01_autoencoder, got 'first'"),
+        ({"slug": "02_first"}, "expected chapter 1 next, got 02_first"),
+        ({"needs": [1]}, "needs must name earlier chapters"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_outline(outline_of(tmp_path, {**CHAPTER, **change}))
+
+
+@pytest.mark.parametrize("field", CHAPTER)
+def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ValueError, match=f"missing fields \\['{field}'\\]"):
+        read_outline(outline_of(tmp_path, {name: value for name, value in CHAPTER.items() if name != field}))
+
+
+def test_a_file_that_is_no_outline(tmp_path: Path) -> None:
+    path = tmp_path / "chapters.yml"
+    path.write_text("just text", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected the fields parts"):
+        read_outline(path)

@@ -1,0 +1,237 @@
+"""Chapters: text and back, execution, the stamp, and what the check reports."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from book.notebook import COLOURS, quantised
+from book.sources import imports, parse_cell
+
+
+def change(chapter: Path, how: Callable[[Any], object]) -> None:
+    """Rewrite the notebook after `how(notebook)` changed it."""
+    notebook = nbformat.read(chapter, as_version=4)
+    how(notebook)
+    chapter.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def test_what_run_leaves_passes_the_check_and_running_again_changes_no_byte(tool, chapter: Path) -> None:
+    assert tool("notebook", "check").returncode == 0
+    before = chapter.read_bytes()
+    assert tool("notebook", "run", "01").returncode == 0
+    assert chapter.read_bytes() == before
+
+
+def test_run_stores_outputs_counts_and_stamp_and_nothing_else(chapter: Path) -> None:
+    notebook = nbformat.read(chapter, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [1, 2, 3, 4]
+    assert code[2].outputs[0].data["text/plain"] == "4.0"
+    assert notebook.metadata.keys() == {"kernelspec", "language_info", "drawn_from_noise"}
+    assert [dict(cell.metadata) for cell in code] == [{}, {}, {}, {"tags": ["claim:AE-1"]}]
+
+
+def append(source: str) -> Callable[[Any], None]:
+    return lambda notebook: notebook.cells.append(nbformat.v4.new_code_cell(source))
+
+
+def test_a_failing_cell_is_shown_and_leaves_the_file_as_it_was(tool, chapter: Path) -> None:
+    change(chapter, append("answer = 41\nassert answer == 42, 'not yet'"))
+    before = chapter.read_bytes()
+    done = tool("notebook", "run", "01_autoencoder")
+    assert done.returncode == 1
+    assert "chapters/01_autoencoder.ipynb is unchanged" in done.stdout
+    assert "assert answer == 42" in done.stdout
+    assert "AssertionError: not yet" in done.stdout
+    assert chapter.read_bytes() == before
+    assert [path.name for path in chapter.parent.iterdir()] == [chapter.name]
+
+
+def test_a_kernel_that_dies_leaves_the_file_as_it_was(tool, chapter: Path) -> None:
+    change(chapter, append("import os\nos._exit(1)"))
+    before = chapter.read_bytes()
+    done = tool("notebook", "run")
+    assert done.returncode == 1
+    assert "is unchanged" in done.stdout
+    assert chapter.read_bytes() == before
+
+
+def test_the_kernel_has_two_threads_the_quick_budget_and_the_chapters_folder(tool, chapter: Path, monkeypatch) -> None:
+    monkeypatch.delenv("MINILIB_BUDGET", raising=False)
+    source = (
+        "import os\nprint(os.environ['MINILIB_BUDGET'], os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
+    )
+    change(chapter, append(source))
+    assert tool("notebook", "run").returncode == 0
+    assert nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text == "quick 2 chapters\n"
+
+
+def test_pictures_are_quantised_and_widgets_dropped(tool, chapter: Path) -> None:
+    source = (
+        "import io, random\nfrom PIL import Image\nfrom IPython.display import Image as Show, display\n"
+        "from tqdm.auto import tqdm\nlist(tqdm(range(3)))\n"
+        "picture = Image.frombytes('RGB', (64, 64), random.Random(0).randbytes(64 * 64 * 3))\nfile = io.BytesIO()\n"
+        "picture.save(file, 'PNG')\ndisplay(Show(file.getvalue()))\nlen(file.getvalue())"
+    )
+    change(chapter, append(source))
+    assert tool("notebook", "run").returncode == 0
+    outputs = nbformat.read(chapter, as_version=4).cells[-1].outputs
+    assert [sorted(output.data) for output in outputs] == [["image/png", "text/plain"], ["text/plain"]]
+    assert len(base64.b64decode(outputs[0].data["image/png"])) < int(outputs[1].data["text/plain"])
+    assert tool("notebook", "check").returncode == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["RGB", "RGBA", "L", "P"]), st.integers(1, 40), st.booleans())
+def test_quantised_pictures_are_smaller_same_sized_and_repeatable(
+    seed: int, mode: str, side: int, opaque: bool
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 4), dtype=np.uint8)
+    if opaque:
+        pixels[..., 3] = 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
+    png = file.getvalue()
+    small = quantised(png)
+    assert len(small) <= len(png)
+    assert quantised(png) == small
+    assert Image.open(io.BytesIO(small)).size == (side, side)
+    if len(small) < len(png):
+        assert len(Image.open(io.BytesIO(small)).getcolors() or []) <= COLOURS
+
+
+def test_transparency_survives_quantising() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    pixels[:32, :, 3] = 0
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    small = quantised(file.getvalue())
+    assert len(small) < len(file.getvalue())
+    assert np.asarray(Image.open(io.BytesIO(small)).convert("RGBA"))[:32, :, 3].max() == 0
+
+
+def swap(notebook: Any) -> None:
+    notebook.cells[1].execution_count, notebook.cells[2].execution_count = 2, 1
+
+
+def store_error(notebook: Any) -> None:
+    notebook.cells[3].outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="bad", traceback=[])]
+
+
+def store_warning(notebook: Any) -> None:
+    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: old\n")]
+
+
+def store_widget(notebook: Any) -> None:
+    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "0%"}
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
+
+
+FAULTS = {
+    "stale": (lambda n: n.cells[3].update(source="area(5.0)"), "its outputs are stale"),
+    "unstamped": (lambda n: n.metadata.pop("drawn_from_noise"), "its outputs are stale"),
+    "out of order": (swap, "not executed once each from top to bottom"),
+    "never executed": (lambda n: n.cells[3].update(execution_count=None), "not executed once each from top to bottom"),
+    "error": (store_error, "cell 4 stores an error (ValueError)"),
+    "warning": (store_warning, "cell 4 stores a warning ('UserWarning: old')"),
+    "large": (lambda n: n.cells[0].update(source="x" * 1_600_000), "1.6 MB, more than 1.5"),
+    "timing": (lambda n: n.cells[3].metadata.update(execution={"a": 1}), "what an editor left there"),
+    "editor": (lambda n: n.metadata.update(vscode={}), "what an editor left there"),
+    "widget": (store_widget, "what an editor left there"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_reported_with_the_command_that_mends_it(tool, chapter: Path, fault: str) -> None:
+    how, message = FAULTS[fault]
+    change(chapter, how)
+    done = tool("notebook", "check")
+    assert done.returncode == 1
+    assert "chapters/01_autoencoder.ipynb: " in done.stdout
+    assert message in done.stdout
+    assert done.stdout.strip().endswith("run: make chapter N=01")
+
+
+@pytest.mark.parametrize(
+    ("module", "stale"), [("shapes", True), ("units", True), ("__init__", True), ("runtime", False)]
+)
+def test_outputs_are_stale_when_a_module_they_rest_on_changes(tool, tree: Path, module: str, stale: bool) -> None:
+    file = tree / f"minilib/{module}.py"
+    file.write_text(file.read_text() + "\n# a change\n")
+    assert tool("notebook", "check").returncode == int(stale)
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "expected"),
+    [
+        ("import minilib", "", {"minilib"}),
+        ("import minilib.weights as w, os", "", {"minilib.weights"}),
+        ("from minilib import layers, claims", "", {"minilib", "minilib.layers", "minilib.claims"}),
+        ("from minilib.layers import mlp", "", {"minilib.layers"}),
+        ("def f():\n    from minilib import runtime", "", {"minilib", "minilib.runtime"}),
+        ("from . import layers", "minilib", {"minilib", "minilib.layers"}),
+        ("from .layers import mlp", "minilib", {"minilib.layers"}),
+        ("from ..layers import mlp", "minilib.data", {"minilib.layers"}),
+        ("%matplotlib inline\n!ls\nfrom minilib import layers", "", {"minilib", "minilib.layers"}),
+        ("from minilibrary import layers\nimport torch", "", set()),
+    ],
+)
+def test_imports_are_found_in_every_form(source: str, package: str, expected: set[str]) -> None:
+    assert imports(parse_cell(source), package) == expected
+
+
+def test_apply_takes_the_text_and_keeps_ids_and_tags(tool, tree: Path, chapter: Path) -> None:
+    before = nbformat.read(chapter, as_version=4)
+    assert tool("notebook", "text", "1").returncode == 0
+    text = tree / ".text/01_autoencoder.md"
+    edited = text.read_text().replace("area(2.0)", "area(7.0)").replace("Areas grow.", "Areas grow fast.")
+    text.write_text(
+        edited.replace("## What was", "## New\n\nA paragraph.\n\n```{code-cell}\n1 + 1\n```\n\n## What was")
+    )
+    assert tool("notebook", "apply", "1").returncode == 0
+    after = nbformat.read(chapter, as_version=4)
+    ids = [cell.id for cell in after.cells]
+    assert [id for id in ids if id.startswith("cell-")] == [cell.id for cell in before.cells]
+    assert len(ids) == len(before.cells) + 2
+    assert after.cells[3].source == "area(7.0)"
+    assert after.cells[-1].metadata.tags == ["claim:AE-1"]
+    assert "its outputs are stale" in tool("notebook", "check").stdout
+
+
+def test_text_that_was_not_edited_changes_no_byte(tool, chapter: Path) -> None:
+    before = chapter.read_bytes()
+    assert tool("notebook", "text").returncode == 0
+    assert tool("notebook", "apply").returncode == 0
+    assert chapter.read_bytes() == before
+
+
+def test_apply_without_a_text_says_what_to_run(tool, chapter: Path) -> None:
+    before = chapter.read_bytes()
+    done = tool("notebook", "apply", "01")
+    assert done.returncode == 1
+    assert "make text N=01" in done.stdout
+    assert chapter.read_bytes() == before
+
+
+def test_an_unknown_chapter_lists_the_known_ones(tool) -> None:
+    done = tool("notebook", "run", "07")
+    assert done.returncode == 1
+    assert "no chapter '07': the chapters are 01_autoencoder" in done.stdout
+
+
+@pytest.mark.parametrize("content", ["not json", json.dumps({"nbformat": 4}), "\udcff"])
+def test_a_file_that_is_no_notebook(tool, chapter: Path, content: str) -> None:
+    chapter.write_bytes(content.encode("utf-8", "surrogateescape"))
+    done = tool("notebook", "check")
+    assert done.returncode == 1
+    assert "chapters/01_autoencoder.ipynb: not a notebook" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,89 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from minilib import runtime
+
+
+def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch):
+    for cuda, mps, expected in [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]:
+        monkeypatch.delenv("MINILIB_DEVICE", raising=False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda cuda=cuda: int(cuda))
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert runtime.device().type == expected
+
+
+def test_the_variable_names_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("MINILIB_DEVICE", "cpu")
+    assert runtime.device() == torch.device("cpu")
+
+
+def test_in_blocks_is_the_function_on_the_whole():
+    x = torch.randn(11, 3, requires_grad=True)
+    out = runtime.in_blocks(lambda block: 2 * block, x, size=4)
+    assert torch.equal(out, 2 * x)
+    assert not out.requires_grad
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:3"])
+def test_cuda_asked_for_and_absent(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(RuntimeError, match="use 'cpu'"):
+        runtime.device(name)
+
+
+def test_mps_asked_for_and_absent(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="no Apple GPU"):
+        runtime.device("mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cudaa"])
+def test_unknown_device_lists_known_ones(name):
+    with pytest.raises(ValueError, match=r"unknown device .*'cpu', 'cuda'"):
+        runtime.device(name)
+
+
+def test_seed_everything_repeats_all_three_generators():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(3).tolist()  # noqa: NPY002
+
+    runtime.seed_everything(7)
+    first = draw()
+    runtime.seed_everything(7)
+    assert draw() == first
+    runtime.seed_everything(8)
+    assert draw() != first
+
+
+def test_budget_follows_the_variable(monkeypatch):
+    monkeypatch.setenv("MINILIB_BUDGET", "full")
+    assert runtime.budget(quick=1, full=2) == 2
+    monkeypatch.setenv("MINILIB_BUDGET", "quick")
+    assert runtime.budget(quick=1, full=2) == 1
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("cpu", "quick"), ("cuda", "full"), ("mps", "full")])
+def test_budget_without_the_variable_follows_the_device(monkeypatch, kind, expected):
+    monkeypatch.delenv("MINILIB_BUDGET", raising=False)
+    monkeypatch.setattr(runtime, "device", lambda: torch.device(kind))
+    assert runtime.budget_name() == expected
+
+
+@pytest.mark.parametrize("name", ["ful", "QUICK", "1"])
+def test_misspelt_budget(monkeypatch, name):
+    monkeypatch.setenv("MINILIB_BUDGET", name)
+    with pytest.raises(ValueError, match=f"MINILIB_BUDGET is '{name}': set it to 'quick' or 'full'"):
+        runtime.budget(quick=1, full=2)
+
+
+def test_report_is_one_line_with_budget_and_torch(monkeypatch):
+    monkeypatch.setenv("MINILIB_BUDGET", "quick")
+    line = runtime.report()
+    assert "\n" not in line
+    assert "quick budget" in line
+    assert torch.__version__.split("+")[0] in line

@@ -1,0 +1,361 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from minilib import train
+from minilib.train import Draw, Objective, fit, generator, learning_rate, shuffled, update_ema
+from minilib.weights import read_tensors, write_tensors
+
+
+def data(n=40):
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, generator=g), torch.randn(n, 2, generator=g)
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.SiLU(), nn.Linear(8, 2))
+
+
+def noisy_loss(model, x, y, draw):
+    return (model(x + 0.1 * draw.normal(3)) - y).square().mean() + 0 * draw.uniform().mean()
+
+
+def run(steps=12, **options):
+    x, y = data()
+    options = {"steps": steps, "lr": 0.01, "progress": False, **options}
+    return fit(model(), noisy_loss, shuffled(x, y, batch_size=8), **options)
+
+
+def same(a, b):
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 30), batch_size=st.integers(1, 40), seed=st.integers(0, 100))
+def test_shuffled_shows_every_row_once_an_epoch(n, batch_size, seed):
+    batches = shuffled(torch.arange(n), batch_size=batch_size, seed=seed)
+    steps = -(-3 * n // batch_size)
+    stream = torch.cat([batches(step)[0] for step in range(steps)])[: 3 * n]
+    for epoch in stream.split(n):
+        assert epoch.sort().values.tolist() == list(range(n))
+    assert batches(1)[0].tolist() == batches(1)[0].tolist()
+
+
+def test_shuffled_keeps_rows_together_and_depends_on_the_seed():
+    a, b = shuffled(torch.arange(50), -torch.arange(50), batch_size=50)(0)
+    assert torch.equal(a, -b)
+    assert not torch.equal(a, shuffled(torch.arange(50), batch_size=50, seed=1)(0)[0])
+
+
+@pytest.mark.parametrize("tensors", [(torch.zeros(0),), (torch.zeros(3), torch.zeros(4))])
+def test_shuffled_refuses_what_has_no_rows_in_common(tensors):
+    with pytest.raises(ValueError, match="one length ≥ 1"):
+        shuffled(*tensors, batch_size=2)
+
+
+def test_draw_gives_each_process_its_rows_of_the_same_noise():
+    whole = Draw(generator(0, 5), slice(0, 6), 6).normal(4)
+    halves = [Draw(generator(0, 5), rows, 6).normal(4) for rows in (slice(0, 3), slice(3, 6))]
+    assert torch.equal(torch.cat(halves), whole)
+    assert not torch.equal(Draw(generator(0, 6), slice(0, 6), 6).normal(4), whole)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    lr = [learning_rate(step, steps=100, peak=2.0, warmup=10) for step in range(101)]
+    assert lr[0] == pytest.approx(0.2)
+    assert lr[10] == max(lr) == 2.0
+    assert lr[55] == pytest.approx(1.0)  # half way down the cosine
+    assert lr[100] == pytest.approx(0.0)
+    assert learning_rate(0, steps=1, peak=1.0, warmup=0) == 1.0
+
+
+def test_ema_averages_parameters_and_copies_buffers():
+    ema, current = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    with torch.no_grad():
+        current.weight.fill_(3.0)
+        current.running_mean.fill_(5.0)
+    update_ema(ema, current, 0.75)
+    assert ema.weight.tolist() == [1.5, 1.5]
+    assert ema.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_fit_learns_and_leaves_the_callers_generator_alone():
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5]])
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    linear = nn.Linear(3, 1)
+    state = torch.get_rng_state()
+    fitted = fit(
+        linear,
+        lambda m, x, y: (m(x) - y).square().mean(),
+        shuffled(x, y, batch_size=50),
+        steps=300,
+        lr=0.05,
+        progress=False,
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(before, state)
+    assert fitted.loss[-1] < 1e-4 < fitted.loss[0]
+    assert torch.allclose(linear.weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.01)
+    assert fitted.model is linear
+    assert len(fitted.loss) == 300
+
+
+def test_gradient_clipping_bounds_the_step():
+    """With SGD-like first steps hidden by AdamW, look at the norm that the optimizer is given."""
+    norms = []
+    trainer = train.Trainer(
+        nn.Linear(3, 2),
+        lambda m, x, y: 1e6 * (m(x) - y).square().mean(),
+        settings_of(5),
+        torch.device("cpu"),
+        False,
+        False,
+    )
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(torch.cat([p.grad.flatten() for p in trainer.parameters]).norm())
+    )
+    trainer.take_step(data())
+    assert float(norms[0]) == pytest.approx(1.0, rel=1e-4)
+
+
+def settings_of(steps):
+    return {
+        "name": "",
+        "steps": steps,
+        "lr": 0.01,
+        "warmup": 1,
+        "clip": 1.0,
+        "weight_decay": 0.0,
+        "ema": 0.9,
+        "seed": 0,
+    }
+
+
+def test_two_runs_agree_to_the_bit_and_seeds_differ():
+    assert same(run().ema, run().ema)
+    assert not same(run().model, run(seed=1).model)
+
+
+def test_resuming_is_exact_at_every_step(tmp_path, monkeypatch):
+    """Stop after each possible number of steps, resume, and compare with an undisturbed run."""
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    whole, (x, y) = run(), data()
+    for stop in range(1, 12):
+        path = tmp_path / f"{stop}.safetensors"
+
+        def interrupted(step, stop=stop):
+            if step == stop:
+                raise KeyboardInterrupt
+            return shuffled(x, y, batch_size=8)(step)
+
+        with pytest.raises(KeyboardInterrupt):
+            fit(model(), noisy_loss, interrupted, steps=12, lr=0.01, progress=False, checkpoint=path)
+        assert read_tensors(path)[1]["step"] == stop // 3 * 3
+        resumed = run(checkpoint=path)
+        assert same(resumed.model, whole.model)
+        assert same(resumed.ema, whole.ema)
+        assert torch.equal(resumed.loss, whole.loss)
+
+
+def test_a_finished_checkpoint_is_not_trained_again(tmp_path):
+    path = tmp_path / "c.safetensors"
+    first = run(checkpoint=path)
+    before = path.read_bytes()
+    assert same(run(checkpoint=path).ema, first.ema)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.5}, {"name": "other"}, {"steps": 13}])
+def test_checkpoint_of_another_run_is_refused(tmp_path, change):
+    path = tmp_path / "c.safetensors"
+    run(checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"another run .*{next(iter(change))}"):
+        run(**{"steps": 12, **change}, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run(checkpoint=path)
+    x, y = data()
+    with pytest.raises(ValueError, match="another model"):
+        fit(
+            nn.Linear(3, 2),
+            noisy_loss,
+            shuffled(x, y, batch_size=8),
+            steps=12,
+            lr=0.01,
+            progress=False,
+            checkpoint=path,
+        )
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    write_tensors(path, {"a": torch.zeros(1)}, {})
+    with pytest.raises(ValueError, match="no training checkpoint"):
+        run(checkpoint=path)
+
+
+def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    path, (x, y) = tmp_path / "c.safetensors", data()
+    batches = lambda step: (x[:8], y[:8] if step < 5 else y[:8] * float("nan"))  # noqa: E731
+    with pytest.raises(FloatingPointError, match="from step 5 on: lower lr"):
+        fit(model(), noisy_loss, batches, steps=12, lr=0.01, progress=False, checkpoint=path)
+    tensors, meta = read_tensors(path)
+    assert meta["step"] == 4
+    assert all(t.isfinite().all() for t in tensors.values())
+
+
+def test_an_unwritable_checkpoint_is_found_before_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    batches = lambda step: pytest.fail("trained although the checkpoint cannot be written")  # noqa: E731
+    with pytest.raises(OSError, match="cannot write"):
+        fit(model(), noisy_loss, batches, steps=5, lr=0.01, checkpoint=tmp_path / "file" / "c.safetensors")
+
+
+def test_mixed_precision_only_on_cuda(monkeypatch):
+    """On the CPU the loss is computed in float32 even where mixed precision is asked for (it is the default)."""
+    seen = []
+    (x, y), linear = data(), nn.Linear(3, 2)
+
+    def loss(model, x, y):
+        out = model(x)
+        seen.append(out.dtype)
+        return (out - y).square().mean()
+
+    fit(linear, loss, shuffled(x, y, batch_size=8), steps=1, progress=False)
+    assert seen == [torch.float32]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_mixed_precision_on_cuda():
+    seen = []
+    (x, y), linear = data(), nn.Linear(3, 2)
+
+    def loss(model, x, y):
+        out = model(x)
+        seen.append(out.dtype)
+        return (out.float() - y).square().mean()
+
+    fit(linear, loss, shuffled(x, y, batch_size=8), steps=3, progress=False)
+    assert set(seen) <= {torch.bfloat16, torch.float16}
+
+
+def test_compile_is_asked_for_once(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(Objective, "compile", lambda self: compiled.append(self))
+    run(steps=1)
+    assert not compiled
+    run(steps=1, compile=True)
+    assert len(compiled) == 1
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_steps_are_the_eager_ones():
+    def trained(compile):
+        torch.manual_seed(0)
+        batches = shuffled(*data(), batch_size=8)
+        return fit(
+            nn.Linear(3, 2),
+            lambda m, x, y: (m(x) - y).square().mean(),
+            batches,
+            steps=4,
+            progress=False,
+            compile=compile,
+        )
+
+    assert torch.allclose(trained(True).loss, trained(False).loss, rtol=1e-5)
+
+
+WORKER = """
+import sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from minilib.train import fit, shuffled
+from minilib.weights import write_tensors
+from torch import nn
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2)).double()
+g = torch.Generator().manual_seed(0)
+x, y = torch.randn(40, 3, generator=g).double(), torch.randn(40, 2, generator=g).double()
+loss = lambda model, x, y, draw: (model(x + 0.1 * draw.normal(3)) - y).square().mean()
+fitted = fit(model, loss, shuffled(x, y, batch_size=8), steps=25, lr=0.01, progress=False)
+if fitted.rank == 0:
+    write_tensors(Path(sys.argv[1]), {**fitted.ema.state_dict(), "loss": fitted.loss}, {})
+"""
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    subprocess.run([sys.executable, script, tmp_path / "one.safetensors"], check=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MINILIB_DEVICE": "cpu"}
+    subprocess.run([*torchrun, script, tmp_path / "two.safetensors"], check=True, env=environment, capture_output=True)
+    one, two = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key in one:
+        assert torch.allclose(one[key], two[key], rtol=1e-6 if key == "loss" else 1e-11, atol=1e-12)
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
+    trainer = train.Trainer(nn.Linear(3, 2), noisy_loss, settings_of(1), torch.device("cpu"), False, False)
+    trainer.world = 3
+    with pytest.raises(ValueError, match="a batch of 40 does not divide among 3 processes"):
+        trainer.my_rows(data())
+
+
+KILLED = """
+import sys, time, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from minilib import train
+train.CHECKPOINT_EVERY = 2
+import test_train as t
+x, y = t.data()
+def slowly(step):
+    time.sleep(0.01)
+    return train.shuffled(x, y, batch_size=8)(step)
+fitted = train.fit(t.model(), t.noisy_loss, slowly, steps=60, lr=0.01, progress=False, checkpoint=Path(sys.argv[1]))
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
+    """SIGKILL again and again, at growing delays after the first checkpoint appears, until a run gets to its end."""
+    path, script = tmp_path / "c.safetensors", tmp_path / "worker.py"
+    script.write_text(KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    kills = 0
+    for delay in (0.05, 0.13, 0.21, 0.34):
+        worker = subprocess.Popen([sys.executable, script, path], env=environment)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while worker.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
+            time.sleep(0.005)
+        time.sleep(delay)
+        worker.send_signal(signal.SIGKILL)
+        kills += worker.wait() == -signal.SIGKILL
+    assert kills >= 2
+    assert read_tensors(path)[1]["step"] < 60
+    subprocess.run([sys.executable, script, path], env=environment, check=True)
+    disturbed = read_tensors(path)[0]
+    whole = tmp_path / "whole.safetensors"
+    subprocess.run([sys.executable, script, whole], env=environment, check=True)
+    undisturbed = read_tensors(whole)[0]
+    assert disturbed.keys() == undisturbed.keys()
+    assert all(torch.equal(disturbed[k], undisturbed[k]) for k in disturbed)

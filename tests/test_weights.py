@@ -1,0 +1,155 @@
+import errno
+import json
+import os
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from minilib import recipes, weights
+from minilib.weights import (
+    CorruptFileError,
+    load_pretrained,
+    load_weights,
+    read_tensors,
+    save_weights,
+    write_atomically,
+    write_tensors,
+)
+
+
+def saved(tmp_path, model=None):
+    path = tmp_path / "tiny.safetensors"
+    save_weights(model or nn.Linear(3, 2), path, {"recipe": "test"})
+    return path
+
+
+def test_round_trip_is_the_half_precision_of_the_weights(tmp_path):
+    model = nn.BatchNorm1d(4)
+    model.running_mean.copy_(torch.randn(4))
+    path = saved(tmp_path, model)
+    loaded = load_weights(nn.BatchNorm1d(4), path)
+    assert torch.equal(loaded.running_mean, model.running_mean.half().float())
+    assert loaded.num_batches_tracked.dtype == torch.int64
+    assert not loaded.training
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["name"] == "tiny"
+    assert card["recipe"] == "test"
+    assert card["bytes"] == path.stat().st_size
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_changed_or_cut_file_is_refused_and_the_model_keeps_its_weights(tmp_path_factory, data):
+    path = saved(tmp_path_factory.mktemp("w"))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    with pytest.raises(CorruptFileError, match=r"tiny.safetensors is not the file that its card"):
+        load_weights(model, path)
+    assert torch.equal(model.weight, before)
+
+
+def test_a_missing_file_or_card_is_refused(tmp_path):
+    path = saved(tmp_path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(CorruptFileError, match="restore both"):
+        load_weights(nn.Linear(3, 2), path)
+    with pytest.raises(CorruptFileError, match="restore both"):
+        load_weights(nn.Linear(3, 2), tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("model", [nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))])
+def test_weights_of_another_model_are_refused_and_named(tmp_path, model):
+    path = saved(tmp_path)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"does not fit this model, \d tensors differ: .*bias: "):
+        load_weights(model, path)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match="no weights named 'ae_digit': there are ae_digits, ae_digits_2d, digit_classifier"
+    ):
+        load_pretrained(nn.Linear(1, 1), "ae_digit")
+
+
+def test_meta_and_tensors_come_back(tmp_path):
+    tensors = {"a": torch.arange(3), "b": torch.randn(2, 2).T}
+    write_tensors(tmp_path / "t.safetensors", tensors, {"step": 3, "nested": {"x": [1.5]}})
+    back, meta = read_tensors(tmp_path / "t.safetensors")
+    assert all(torch.equal(back[k], tensors[k]) for k in tensors)
+    assert meta == {"step": 3, "nested": {"x": [1.5]}}
+
+
+@given(cut=st.integers(0, 150))
+@settings(max_examples=30, deadline=None)
+def test_a_truncated_checkpoint_is_refused(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("c") / "t.safetensors"
+    write_tensors(path, {"a": torch.arange(30)}, {})
+    content = path.read_bytes()
+    path.write_bytes(content[: min(cut, len(content) - 1)])
+    with pytest.raises(CorruptFileError, match="truncated or not a minilib file"):
+        read_tensors(path)
+
+
+def test_a_safetensors_file_from_elsewhere_is_no_checkpoint(tmp_path):
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "t.safetensors")
+    with pytest.raises(CorruptFileError, match="not a minilib file"):
+        read_tensors(tmp_path / "t.safetensors")
+
+
+@pytest.mark.parametrize(("code", "word"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")])
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_full_or_read_only_disk_leaves_what_was_there(tmp_path, monkeypatch, code, word, where):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, where, fail)
+    with pytest.raises(OSError, match=f"cannot write .*{word}.*Nothing was changed"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_shipped_file_has_a_whole_card_and_scores_as_it_says():
+    assert weights.names() == sorted(recipes.RECIPES)
+    for name in weights.names():
+        card = weights.card(name)
+        assert {
+            "sha256",
+            "recipe",
+            "steps",
+            "seed",
+            "data",
+            "seconds",
+            "machine",
+            "score",
+            "limits",
+            "parameters",
+        } <= card.keys()
+        assert card["recipe"] == recipes.get(name).settings(), (
+            f"{name} was trained by another recipe: make weights NAME={name}"
+        )
+        assert card["steps"] == recipes.get(name).full
+        assert card["bytes"] <= 3_000_000
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_shipped_weights_score_what_their_card_says(name):
+    recipe = recipes.get(name)
+    score = recipe.score(load_pretrained(recipe.model(), name))
+    for key, value in weights.card(name)["score"].items():
+        assert score[key] == pytest.approx(value, rel=0.02)

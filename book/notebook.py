@@ -110,6 +110,7 @@ def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     )
     client.record_timing, client.store_widget_state, client.coalesce_streams = False, False, True
+    client.extra_arguments = ["--log-level=ERROR"]  # ipykernel warns at each start that it talks over TCP
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = None, []

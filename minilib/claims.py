@@ -65,8 +65,11 @@ class Claim:
         return FAILS if FAILS in outcomes else HOLDS if outcomes == {HOLDS} else INCONCLUSIVE
 
     def check(self, stated: str) -> Claim:
-        """Raise AssertionError unless the outcome is the one the page states; return the claim, to be displayed."""
-        if self.outcome != stated:
+        """Return the claim, to be displayed. Raises AssertionError when, at the page's budget, it is not as `stated`.
+
+        The pages are made at the quick budget; a run at the full one finds out for itself, and shows what it found.
+        """
+        if budget_name() == "quick" and self.outcome != stated:
             raise AssertionError(
                 f"{self.id}: the page says {stated!r}, the measurement says {self.outcome!r}\n{self!r}"
             )

@@ -1,236 +1,358 @@
-"""Figures in one style: picture grids, curves, latent maps, and a slider that works without a kernel."""
+"""The book's figures: sheets of pictures, curves, maps of codes, and a slider that needs no kernel.
+
+A figure has an alt text and a caption that must reach JupyterLab, Colab and the rendered page. The one form that all
+three carry is HTML with the picture inside, so that is what `show` and `FrameSlider` make. PNGs have no time or version
+in them: the same figure gives the same bytes.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 from torch import Tensor
 
-# Okabe and Ito's colours, which stay apart under every common form of colour blindness, those that read best first.
-PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00"]
-INK = "#1b1f24"
-DPI = 160
+if TYPE_CHECKING:
+    import ipywidgets
+
+# Okabe and Ito's colours, which people with any colour vision tell apart; yellow, weak on white, comes last.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+CLASS_COLOURS = (*PALETTE[:7], "#8A6A2F", "#6A3D9A", "#9A9A9A")  # ten, none of them pale
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (9, 3)), (0, (2, 1)), (0, (4, 4)))
+MARKERS = "os^Dv*Xp"
+
+DPI, SHARPNESS = 100, 2  # an inch of a figure is 100 pixels of the page, drawn as 2 × 2 dots each for sharp screens
+COLOURS = 128  # a stored picture keeps this many: a quarter of the bytes, and no eye sees the difference
+LARGEST = 10.0  # noise added to a picture stays below it, the white of a picture in [0, 255] far above
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": DPI,
+    "figure.figsize": (5.6, 3.6),
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "savefig.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE, linestyle=LINES),
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#E2E2E2",
+    "lines.linewidth": 2,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+}
 
 
 def use_book_style() -> None:
-    """Set matplotlib's defaults to the book's: white panel, thin grid, colours that survive colour blindness."""
-    mpl.rcParams.update(
-        {
-            "axes.prop_cycle": mpl.cycler(color=PALETTE),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.edgecolor": "#6b7280",
-            "axes.labelcolor": INK,
-            "axes.titlesize": 11,
-            "grid.color": "#e3e6ea",
-            "figure.figsize": (6.4, 3.4),
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "font.size": 10.5,
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-            "text.color": INK,
-        }
-    )
+    """Draw every figure that follows, your own included, in the style of the book."""
+    mpl.rcParams.update(STYLE)
+
+
+# ---------- pictures ----------
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
-    """Pictures x (B, C, H, W) in [-1, 1], C = 1 or 3, as bytes (B, H, W, 3). Values slightly outside are clipped.
+    """Pictures (B, C, H, W) in [-1, 1] as bytes (B, H, W, C). What lies a little outside, as noise does, is clipped.
 
-    Raises ValueError for another shape or dtype, for values that are not finite, and for pictures that are plainly of
-    another range, such as [0, 255].
+    Raises ValueError for another shape, for numbers that are not floating-point or not finite, and for a range that
+    looks like [0, 255].
     """
-    if not torch.is_tensor(x) or x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point() or x.numel() == 0:
-        got = f"{x.dtype} of shape {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
-        raise ValueError(f"expected floating-point pictures (B, 1 or 3, H, W) in [-1, 1], got {got}")
-    x = x.detach().cpu().float()
-    if not x.isfinite().all() or x.abs().max() > 4:
-        raise ValueError(f"expected pictures in [-1, 1], got values from {x.min():.3g} to {x.max():.3g}: rescale them")
-    scaled = ((x.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    x = torch.as_tensor(x).detach().cpu()
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or x.numel() == 0 or not x.is_floating_point():
+        wanted = "floating-point pictures of shape (B, C, H, W), C being 1 or 3 and none of them 0"
+        raise ValueError(f"expected {wanted}, got {x.dtype} of shape {tuple(x.shape)}")
+    low, high = x.min().item(), x.max().item()  # both are NaN if any number is
+    if not -LARGEST <= low <= high <= LARGEST:
+        raise ValueError(f"expected pictures in [-1, 1], got {low:g} to {high:g}. From bytes it is x / 127.5 - 1")
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def tile(x: Tensor, columns: int = 8, gap: int = 2) -> np.ndarray:
-    """Pictures x (B, C, H, W) in [-1, 1] as one picture, row by row, white between them: bytes (rows, width, 3)."""
+def tile(x: Tensor, columns: int) -> np.ndarray:
+    """Pictures (B, C, H, W) in [-1, 1], row by row on one sheet of bytes: (height, width), in colour (height, width, 3).
+
+    Raises what `to_uint8` raises, and ValueError for fewer than 1 column.
+    """
+    pictures, gap = to_uint8(x), 2
+    _, height, width, channels = pictures.shape
+    sheet = lay_out(pictures, columns, height + gap, width + gap)[:-gap, :-gap]
+    return sheet[..., 0] if channels == 1 else sheet
+
+
+def lay_out(pictures: np.ndarray, columns: int, step_y: int, step_x: int) -> np.ndarray:
+    """Pictures (B, H, W, C) at every `step_y` and `step_x` of a white sheet (rows · step_y, columns · step_x, C)."""
     if columns < 1:
-        raise ValueError(f"expected columns ≥ 1, got {columns}")
-    pictures = to_uint8(x)
-    B, H, W, _ = pictures.shape
-    columns = min(columns, B)
-    rows = -(-B // columns)
-    sheet = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, 3), 255, np.uint8)
+        raise ValueError(f"expected 1 column or more, got {columns}")
+    count, height, width, channels = pictures.shape
+    columns = min(columns, count)
+    sheet = np.full((math.ceil(count / columns) * step_y, columns * step_x, channels), 255, np.uint8)
     for i, picture in enumerate(pictures):
-        top, left = i // columns * (H + gap), i % columns * (W + gap)
-        sheet[top : top + H, left : left + W] = picture
+        top, left = i // columns * step_y, i % columns * step_x
+        sheet[top : top + height, left : left + width] = picture
     return sheet
 
 
-def image_grid(x: Tensor, columns: int = 10, captions: Sequence[str] = (), rows: Sequence[str] = ()) -> Figure:
-    """A figure of pictures x (B, C, H, W) in [-1, 1]; `captions` stand under the pictures, `rows` left of the rows."""
+def image_grid(
+    x: Tensor,
+    *,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    title: str | None = None,
+    scale: int | None = None,
+) -> Figure:
+    """Pictures (B, C, H, W) in [-1, 1], row by row, each over its caption, each row behind its label.
+
+    `scale` is how many pixels of the page one of a picture takes; left out, the grid is made up to 560 pixels wide.
+    Raises what `tile` raises, and ValueError unless captions are as many as pictures and labels as many as rows.
+    """
     pictures = to_uint8(x)
-    columns = min(columns, len(pictures))
-    lines = -(-len(pictures) // columns)
-    if (captions and len(captions) != len(pictures)) or (rows and len(rows) != lines):
-        raise ValueError(
-            f"{len(pictures)} pictures in {lines} rows, got {len(captions)} captions, {len(rows)} row labels"
-        )
-    cell = 6.6 / max(columns, 6)
-    size = (columns * cell + (1.1 if rows else 0), lines * (cell + (0.22 if captions else 0)))
-    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
-    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
-    for i, ax in enumerate(axes.flat):
-        ax.set(xticks=[], yticks=[], frame_on=False)
-        if i < len(pictures):
-            ax.imshow(pictures[i], interpolation="nearest")
-            ax.set_xlabel(captions[i] if captions else "", fontsize=9, labelpad=2)
-    for label, ax in zip(rows, axes[:, 0], strict=False):
-        ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
-    return figure
+    count, height, width, _ = pictures.shape
+    columns = min(columns, count)
+    scale = scale or max(1, min(4, 560 // max(1, columns * width)))
+    height, width = height * scale, width * scale
+    step_y, step_x = height + 4 + 16 * most_lines(captions), width + 4
+    sheet = lay_out(pictures.repeat(scale, axis=1).repeat(scale, axis=2), columns, step_y, step_x)
+    require_as_many("captions", captions, "pictures", count)
+    require_as_many("row labels", row_labels, "rows", len(sheet) // step_y)
+    left, top = 8 * longest_line(row_labels), 26 * bool(title)
+    axes = sheet_axes(sheet, left, top)
+    for i, caption in enumerate(captions or ()):
+        x0, y0 = left + i % columns * step_x, top + i // columns * step_y
+        axes.text(x0 + width / 2, y0 + height + 2, caption, ha="center", va="top", size=9)
+    for row, label in enumerate(row_labels or ()):
+        axes.text(left - 8, top + row * step_y + height / 2, label, ha="right", va="center", size=9)
+    axes.text(left, 2, title or "", va="top", size=12)
+    return axes.get_figure(root=True)
+
+
+def sheet_axes(sheet: np.ndarray, left: int, top: int) -> Axes:
+    """A figure of the sheet with margins, measured in pixels of the page: one pixel of the sheet is one of these."""
+    height, width = top + sheet.shape[0], left + sheet.shape[1]
+    size = ((width + 0.01) / DPI, (height + 0.01) / DPI)  # matplotlib rounds down
+    axes = Figure(size, dpi=DPI, facecolor="white", layout="none").add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    rgb = np.broadcast_to(sheet, (*sheet.shape[:2], 3))
+    axes.imshow(rgb, extent=(left, width, height, top), interpolation="nearest", aspect="auto")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return axes
+
+
+def most_lines(texts: Sequence[str] | None) -> int:
+    return max((text.count("\n") + 1 for text in texts or ()), default=0)
+
+
+def longest_line(texts: Sequence[str] | None) -> int:
+    """In letters, with one for the space behind it."""
+    return max((len(line) + 1 for text in texts or () for line in text.split("\n")), default=0)
+
+
+def require_as_many(what: str, given: Sequence[Any] | None, of: str, count: int) -> None:
+    if given is not None and len(given) != count:
+        raise ValueError(f"expected as many {what} as {of}, {count}, got {len(given)}")
+
+
+# ---------- curves and maps ----------
 
 
 def curves(
     series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str, *, logx: bool = False, logy: bool = False
 ) -> Figure:
-    """One line a name of `series`: (x (n,), y (n,)), or y (seeds, n) for the median and a band from lowest to highest."""
-    figure, ax = plt.subplots()
-    styles, markers = ["-", "--", "-.", ":"], "os^Dv"
-    for i, (name, (x, y)) in enumerate(series.items()):
-        x, y = np.asarray(x, float), np.atleast_2d(np.asarray(y, float))
-        if y.shape[1:] != x.shape:
-            raise ValueError(f"{name}: expected y of shape ({len(x)},) or (seeds, {len(x)}), got {y.shape}")
-        marker = markers[i % len(markers)] if len(x) <= 12 else None
-        (line,) = ax.plot(x, np.median(y, axis=0), styles[i % len(styles)], marker=marker, label=name)
+    """A line for each name: `series[name] = (x, y)` with x (n,) and y (n,), or (seeds, n), drawn as mean ± deviation.
+
+    Lines differ in colour, dashes and markers. A NaN in y leaves a gap.
+    Raises ValueError for other shapes, for no line or more than 8, and for numbers ≤ 0 on a logarithmic axis.
+    """
+    if not 1 <= len(series) <= len(PALETTE):
+        raise ValueError(f"expected 1 to {len(PALETTE)} lines, got {len(series)}")
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+    for (name, (x, y)), colour, line, marker in zip(series.items(), PALETTE, LINES, MARKERS, strict=False):
+        x, y = to_numpy(x), np.atleast_2d(to_numpy(y))
+        if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or y.size == 0:
+            raise ValueError(f"{name}: expected x (n,) and y (n,) or (seeds, n), got shapes {x.shape} and {y.shape}")
+        if (logx and x.min() <= 0) or (logy and y.min() <= 0):
+            raise ValueError(
+                f"{name}: a logarithmic axis takes numbers above 0, got {x.min():g} in x, {y.min():g} in y"
+            )
+        mean, every = y.mean(axis=0), math.ceil(len(x) / 12)
+        axes.plot(x, mean, color=colour, linestyle=line, marker=marker, markevery=every, label=name)
         if len(y) > 1:
-            ax.fill_between(x, y.min(axis=0), y.max(axis=0), color=line.get_color(), alpha=0.18, linewidth=0)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+            spread = y.std(axis=0, ddof=1)
+            axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
     if len(series) > 1:
-        ax.legend()
+        axes.legend()
     return figure
 
 
-def smooth(values: Tensor, window: int = 25) -> Tensor:
-    """The running mean of values (n,) over up to `window` of them, for noisy training losses: (n,)."""
-    total = torch.cat([torch.zeros(1), values.double().cumsum(0)])
-    ends = torch.arange(1, len(values) + 1)
-    starts = (ends - window).clamp(min=0)
-    return (total[ends] - total[starts]) / (ends - starts)
+def latent_map(z: Tensor, labels: Tensor, *, xlabel: str = "$z_1$", ylabel: str = "$z_2$") -> Figure:
+    """Codes z (N, 2) as points, coloured by labels (N,) of 0 to 9; each digit is also written at its codes' median.
 
-
-def latent_map(z: Tensor, labels: Tensor) -> Figure:
-    """Codes z (N, 2) as dots coloured by labels (N,), with each label's number written at its dots' median."""
-    if z.ndim != 2 or z.shape[1] != 2 or labels.shape != z.shape[:1]:
-        raise ValueError(f"expected z (N, 2) and labels (N,), got {tuple(z.shape)} and {tuple(labels.shape)}")
-    figure, ax = plt.subplots(figsize=(6.4, 5.4))
-    colours = [*PALETTE, "#9a9a9a", "#7b3294"]
-    for label in labels.unique().tolist():
-        dots = z[labels == label].cpu()
-        ax.scatter(dots[:, 0], dots[:, 1], s=5, color=colours[label % len(colours)], alpha=0.55, linewidths=0)
-    for label in labels.unique().tolist():
-        a, b = z[labels == label].median(dim=0).values.tolist()
-        badge = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": colours[label % len(colours)]}
-        ax.text(a, b, str(label), ha="center", va="center", fontsize=11, weight="bold", bbox=badge)
-    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    Raises ValueError for other shapes, labels out of range, and codes that are not finite.
+    """
+    z, labels = to_numpy(z), to_numpy(labels)
+    if z.ndim != 2 or z.shape[1] != 2 or labels.shape != z.shape[:1] or len(z) == 0:
+        raise ValueError(f"expected z of shape (N, 2) and labels of shape (N,), got {z.shape} and {labels.shape}")
+    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(CLASS_COLOURS):
+        raise ValueError(f"expected integer labels from 0 to 9, got {labels.dtype} {labels.min()} to {labels.max()}")
+    if not np.isfinite(z).all():
+        raise ValueError("expected finite codes, got a NaN or an infinity")
+    figure = Figure((5.6, 5.2))
+    axes = figure.subplots()
+    axes.scatter(*z.T, c=np.array(CLASS_COLOURS)[labels], s=7, linewidths=0)
+    for label in np.unique(labels):
+        place, halo = np.median(z[labels == label], axis=0), [withStroke(linewidth=4, foreground="white")]
+        style = {"ha": "center", "va": "center", "size": 17, "weight": "bold", "path_effects": halo}
+        axes.text(*place, str(label), color=CLASS_COLOURS[label], **style)
+    axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
     return figure
 
 
-def png(frame: Figure | Tensor, scale: int = 1, colours: int = 64) -> bytes:
-    """A figure, or a picture (C, H, W) in [-1, 1] enlarged `scale` times, as a PNG of few colours. Closes the figure."""
+def to_numpy(values: Any) -> np.ndarray:
+    """A tensor, an array or a list of numbers as an array."""
+    return torch.as_tensor(values).detach().cpu().numpy()
+
+
+# ---------- on the page ----------
+
+
+def show(figure: Figure, alt: str, caption: str | None = None) -> None:
+    """Display a figure with its alt text (what a reader who cannot see it should know) and its caption below.
+
+    Raises ValueError for an empty alt text.
+    """
+    from IPython.display import display
+
+    require_alt(alt)
+    text = f'<figcaption style="max-width:44em;margin-top:.4em">{escape(caption)}</figcaption>' if caption else ""
+    image = image_tag(to_png(figure), alt, 1 / SHARPNESS)
+    bundle = {"text/html": f'<figure style="margin:0">{image}{text}</figure>', "text/plain": f"Figure: {alt}"}
+    display(bundle, raw=True)
+
+
+def to_png(frame: Figure | Tensor | np.ndarray | bytes) -> bytes:
+    """A figure, a picture ((C, H, W) or (H, W) in [-1, 1]), a sheet of bytes from `tile`, or a PNG, as a PNG."""
+    if isinstance(frame, bytes):
+        if not frame.startswith(b"\x89PNG"):
+            raise ValueError(f"expected the bytes of a PNG, got {frame[:8]!r} …")
+        return frame
     if isinstance(frame, Figure):
         raw = io.BytesIO()
-        frame.savefig(raw, format="png", dpi=DPI)
-        plt.close(frame)
+        frame.savefig(raw, format="png", dpi=DPI * SHARPNESS, pil_kwargs={"compress_level": 0})
+        plt.close(frame)  # else a notebook shows it a second time
         image = Image.open(raw).convert("RGB")
+    elif isinstance(frame, np.ndarray) and frame.dtype == np.uint8:
+        image = Image.fromarray(frame)
     else:
-        image = Image.fromarray(to_uint8(frame[None])[0])
-        image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    out = io.BytesIO()
-    image.quantize(colours, dither=Image.Dither.NONE).save(out, format="png", optimize=True)
-    return out.getvalue()
+        x = torch.as_tensor(frame)
+        image = Image.fromarray(tile(x[(None,) * (4 - x.ndim)], columns=1))
+    png = io.BytesIO()
+    (image.quantize(COLOURS) if image.mode == "RGB" else image).save(png, format="png", optimize=True)
+    return png.getvalue()
 
 
-def data_uri(content: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+def image_tag(png: bytes, alt: str, scale: float) -> str:
+    """The picture as an <img>, `scale` pixels of the page for one of its own, narrower where the page is."""
+    width, height = Image.open(io.BytesIO(png)).size
+    size = f'width="{round(width * scale)}" height="{round(height * scale)}"'
+    crisp = "image-rendering:pixelated;" if scale >= 1 else ""
+    style = f"{crisp}display:block;max-width:100%;height:auto"
+    return f'<img src="{data_uri(png)}" alt="{escape(alt)}" {size} style="{style}">'
 
 
-class Shown:
-    """A figure with alternative text and caption, as HTML that the book's page, JupyterLab and Colab all show."""
-
-    def __init__(self, content: bytes, alt: str, caption: str, width: int):
-        self.content, self.alt, self.caption, self.width = content, alt, caption, width
-
-    def _repr_html_(self) -> str:
-        source, alt = data_uri(self.content), html.escape(self.alt)
-        img = f'<img src="{source}" alt="{alt}" width="{self.width}" style="max-width:100%">'
-        return f'<figure class="book-figure">{img}<figcaption>{html.escape(self.caption)}</figcaption></figure>'
-
-    def __repr__(self) -> str:
-        return f"figure: {self.caption}"
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def show(figure: Figure, alt: str, caption: str) -> Shown:
-    """The figure as the last value of a cell: with a caption, and `alt` for those who cannot see it. Closes it."""
-    if not alt.strip() or not caption.strip():
-        raise ValueError("a figure needs alt text and a caption: say what it shows, and what to see in it")
-    width = round(figure.get_size_inches()[0] * 100)
-    return Shown(png(figure), alt, caption, width)
-
-
-SWAP = (
-    "var d=this.dataset,r=this.closest('.frame-slider');"
-    "r.querySelector('img').src='data:image/png;base64,'+d.frames.split('|')[this.value];"
-    "r.querySelector('output').textContent=JSON.parse(d.labels)[this.value];"
-)
+def require_alt(alt: str) -> None:
+    if not alt.strip():
+        raise ValueError("expected an alt text, got none: say what a reader who cannot see the figure should know")
 
 
 class FrameSlider:
-    """Pictures behind a slider. All frames are in the page, so it works on a static page and without a network.
+    """A slider that walks through pictures made beforehand: no kernel, no script tag, no network.
 
-    `frames` are figures or pictures (C, H, W) in [-1, 1], which `scale` enlarges; `labels` name the positions of the
-    slider `name`; `alt` says what is seen. Raises ValueError without frames, or with another number of labels.
+    An <input> whose inline `oninput` swaps the <img> beside it, with the arrow keys too. `frames` are what `to_png`
+    takes, all of one size; `labels` say where each stands, and `name` what is being walked along. A pixel of a picture
+    takes `scale` pixels of the page; a figure has its own size. Two runs give the same text, but for the pictures.
+    Raises ValueError for no frames, frames of different sizes, labels that are not as many, a start that is none of
+    them, an empty alt text, and what `to_png` raises.
     """
 
-    def __init__(self, frames: Sequence[Figure | Tensor], labels: Sequence[Any], name: str, alt: str, scale: int = 6):
-        if len(frames) == 0 or len(frames) != len(labels):
-            raise ValueError(f"expected at least one frame and a label each, got {len(frames)} and {len(labels)}")
-        if not alt.strip():
-            raise ValueError("a slider needs alt text: say what the pictures show")
-        self.name, self.alt, self.labels = name, alt, [str(label) for label in labels]
-        self.frames = [png(frame, scale) for frame in frames]
-
-    def _repr_html_(self) -> str:
-        codes = "|".join(base64.b64encode(frame).decode() for frame in self.frames)
-        labels, name = html.escape(json.dumps(self.labels)), html.escape(self.name)
-        return (
-            f'<div class="frame-slider" style="max-width:100%"><img src="{data_uri(self.frames[0])}" '
-            f'alt="{html.escape(self.alt)}" style="display:block;max-width:100%;image-rendering:pixelated">'
-            f'<label style="display:flex;gap:.6em;align-items:center;max-width:34em">{name} '
-            f'<input type="range" style="flex:1" min="0" max="{len(self.frames) - 1}" value="0" autocomplete="off" '
-            f'data-labels="{labels}" data-frames="{codes}" oninput="{html.escape(SWAP)}">'
-            f'<output style="min-width:4em">{html.escape(self.labels[0])}</output></label></div>'
-        )
+    def __init__(
+        self,
+        frames: Iterable[Figure | Tensor | np.ndarray | bytes],
+        labels: Iterable[object],
+        name: str,
+        alt: str,
+        start: int = 0,
+        scale: int = 6,
+    ):
+        frames = list(frames)
+        if not frames:
+            raise ValueError("expected one frame or more, got none")
+        self.labels, self.name, self.alt, self.start = [str(label) for label in labels], name, alt, start
+        require_alt(alt)
+        require_as_many("labels", self.labels, "frames", len(frames))
+        if not 0 <= start < len(frames):
+            raise ValueError(f"expected a start from 0 to {len(frames) - 1}, got {start}")
+        self.pngs = [to_png(frame) for frame in frames]
+        self.scale = 1 / SHARPNESS if isinstance(frames[0], Figure) else scale
+        sizes = sorted({Image.open(io.BytesIO(png)).size for png in self.pngs})
+        if len(sizes) > 1:
+            raise ValueError(f"expected frames of one size, got {' and '.join(f'{w} × {h}' for w, h in sizes[:3])}")
 
     def __repr__(self) -> str:
-        return f"FrameSlider({self.name}: {self.labels[0]} … {self.labels[-1]}, {len(self.frames)} frames)"
+        return f"FrameSlider({self.name}: {self.labels[0]} … {self.labels[-1]}, {len(self.pngs)} frames)"
 
-    def widget(self) -> Any:
-        """The same slider as a live ipywidget, which needs a kernel."""
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+    def html(self) -> str:
+        """The slider as a piece of HTML, complete in itself."""
+        label, count = escape(self.labels[self.start]), len(self.pngs)
+        name, frames = escape(self.name), " ".join(map(data_uri, self.pngs))
+        swap = (
+            "const slider=this.closest('.frame-slider'),label=JSON.parse(this.dataset.labels)[this.value];"
+            "slider.querySelector('img').src=this.dataset.frames.split(' ')[this.value];"
+            "slider.querySelector('output').textContent=label;this.setAttribute('aria-valuetext',label)"
+        )
+        data = f'data-labels="{escape(json.dumps(self.labels))}" data-frames="{frames}" oninput="{swap}"'
+        says = f'aria-label="{name}" aria-valuetext="{label}"'
+        width = max(map(len, self.labels))  # so that the row keeps still
+        return (
+            f'<div class="frame-slider">{image_tag(self.pngs[self.start], self.alt, self.scale)}'
+            '<label style="display:flex;gap:.7em;align-items:center;max-width:36em;margin-top:.5em">'
+            f"<span>{name}</span>"
+            f'<input type="range" min="0" max="{count - 1}" step="1" value="{self.start}" autocomplete="off" {says} '
+            f'style="flex:1;min-width:6em" {data}>'
+            f'<output style="min-width:{width}ch">{label}</output></label></div>'
+        )
+
+    def widget(self) -> ipywidgets.VBox:
+        """The same as a live ipywidget, which needs a kernel."""
         import ipywidgets
 
-        image = ipywidgets.Image(value=self.frames[0], format="png")
+        picture = ipywidgets.HTML(image_tag(self.pngs[self.start], self.alt, self.scale))
         options = [(label, i) for i, label in enumerate(self.labels)]
-        slider = ipywidgets.SelectionSlider(options=options, description=self.name)
-        slider.observe(lambda change: setattr(image, "value", self.frames[change["new"]]), "value")
-        return ipywidgets.VBox([image, slider])
+        slider = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.name)
+        slider.observe(
+            lambda change: picture.set_trait("value", image_tag(self.pngs[change["new"]], self.alt, self.scale)),
+            "value",
+        )
+        return ipywidgets.VBox([picture, slider])

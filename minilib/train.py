@@ -92,10 +92,10 @@ def learning_rate(step: int, *, steps: int, peak: float, warmup: int) -> float:
 @torch.no_grad()
 def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     """ema ← decay·ema + (1 − decay)·model for every parameter; buffers are copied: they are no weights to average."""
-    for averaged, current in zip(ema.parameters(), model.parameters(), strict=True):
-        averaged.lerp_(current, 1 - decay)
-    for copied, current in zip(ema.buffers(), model.buffers(), strict=True):
-        copied.copy_(current)
+    for averaged, parameter in zip(ema.parameters(), model.parameters(), strict=True):
+        averaged.lerp_(parameter, 1 - decay)
+    for copied, buffer in zip(ema.buffers(), model.buffers(), strict=True):
+        copied.copy_(buffer)
 
 
 @dataclass
@@ -246,6 +246,22 @@ class Trainer:
         self.losses.copy_(tensors["losses"])
         self.step, self.seconds = meta["step"], meta["seconds"]
 
+    def train(self, batches: Callable[[int], Batch], checkpoint: Path | None, progress: bool) -> None:
+        """Take the steps that are left. A checkpoint is written first of all, so that a bad path costs no training."""
+        steps = self.run["steps"]
+        if checkpoint is not None:
+            self.load(checkpoint) if checkpoint.exists() else self.save(checkpoint)
+        bar = tqdm(total=steps, initial=self.step, desc=self.run["name"], disable=not progress or self.rank != 0)
+        while self.step < steps:
+            self.take_step(batches(self.step))
+            bar.update()
+            if self.step % 50 == 0:
+                bar.set_postfix(loss=f"{self.losses[self.step - 50 : self.step].mean():.4f}")
+            if checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == steps):
+                self.save(checkpoint)
+        bar.close()
+        self.require_finite()
+
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -272,36 +288,18 @@ def fit(
 ) -> Fitted:
     """Minimise `loss(model, *batch)` over `batches(0)`, `batches(1)`, … with AdamW, and return the trained model.
 
-    A loss that needs randomness takes a keyword `draw` (see `Draw`). `clip` bounds the gradient's norm; `ema` is the
-    decay of the averaged weights. `amp` means mixed precision on CUDA: bfloat16 where the GPU has it, else float16.
-    With `checkpoint` the run saves itself every 500 steps, and goes on from that file where it exists, to the bit.
-    Under torchrun each process takes its rows of every batch: the steps are those of one process, to rounding.
+    A loss that needs randomness takes a keyword `draw` (see `Draw`). `clip` bounds the gradient's norm, `ema` is the
+    decay of the averaged weights, `amp` means half precision where the device is a CUDA GPU. With `checkpoint` the run
+    saves itself every 500 steps, and goes on from that file where it exists, to the bit. Under torchrun each process
+    takes its rows of every batch: the steps are those of one process, to rounding.
 
-    Raises ValueError when the checkpoint is of another run or a batch does not divide among the processes,
-    FloatingPointError when the loss stops being finite (nothing is saved then).
+    Raises ValueError when the checkpoint is of another run or a batch does not divide among the processes, OSError when
+    the checkpoint cannot be written, FloatingPointError when the loss stops being finite (nothing is saved then).
     """
-    run = dict(
-        name=name,
-        steps=steps,
-        lr=lr,
-        warmup=min(warmup, steps // 2),
-        clip=clip,
-        weight_decay=weight_decay,
-        ema=ema,
-        seed=seed,
-    )
+    warmup = min(warmup, steps // 2)
+    run = {"name": name, "steps": steps, "lr": lr, "warmup": warmup, "clip": clip, "weight_decay": weight_decay}
+    run |= {"ema": ema, "seed": seed}
     with torch.random.fork_rng():  # each step seeds the global generator for itself: leave the caller's as it was
         trainer = Trainer(model, loss, run, device or runtime.local_device(), amp, compile)
-        if checkpoint is not None:
-            trainer.load(checkpoint) if checkpoint.exists() else trainer.save(checkpoint)
-        bar = tqdm(total=steps, initial=trainer.step, desc=name or "fit", disable=not progress or trainer.rank != 0)
-        while trainer.step < steps:
-            trainer.take_step(batches(trainer.step))
-            bar.update()
-            if trainer.step % 50 == 0:
-                bar.set_postfix(loss=f"{trainer.losses[trainer.step - 50 : trainer.step].mean():.4f}")
-            if checkpoint is not None and (trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == steps):
-                trainer.save(checkpoint)
-        bar.close()
-        trainer.require_finite()
+        trainer.train(batches, checkpoint, progress)
     return Fitted(model.eval(), trainer.ema, trainer.losses.cpu(), trainer.elapsed(), trainer.rank)

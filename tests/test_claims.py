@@ -48,6 +48,12 @@ def test_check_raises_when_the_page_says_otherwise():
         claim.check(FAILS)
 
 
+def test_at_full_size_the_outcome_is_found_not_stated(monkeypatch):
+    monkeypatch.setenv("MINILIB_BUDGET", "full")
+    claim = Claim("X-1", "s", range(3), [difference([-1, -1.1, -0.9])])
+    assert claim.check(HOLDS).outcome == FAILS
+
+
 def test_the_record_is_json_with_paired_values():
     claim = Claim("X-1", "1 < 2 & more", range(3), [difference([1, 1.25, 0.75])])
     bundle = claim._repr_mimebundle_()
@@ -63,5 +69,5 @@ def test_the_record_is_json_with_paired_values():
     ("larger", "smaller", "measured"), [([1], [2], 1), ([1, 2], [1], 1), ([1, 2], [0, 1], 0), ([1, 2], [0, 1], -1)]
 )
 def test_differences_need_paired_seeds_and_a_positive_measure(larger, smaller, measured):
-    with pytest.raises(ValueError, match="expected one value a seed|must be positive"):
+    with pytest.raises(ValueError, match=r"expected one value a seed|must be positive"):
         Difference("d", larger, smaller, measured)

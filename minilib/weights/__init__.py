@@ -7,13 +7,14 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
 HERE = Path(__file__).parent
+M = TypeVar("M", bound=nn.Module)
 
 
 class CorruptFileError(ValueError):
@@ -85,7 +86,7 @@ def save_weights(model: nn.Module, path: Path, about: dict[str, Any]) -> None:
     write_atomically(path.with_suffix(".json"), text.encode())
 
 
-def load_pretrained(model: nn.Module, name: str) -> nn.Module:
+def load_pretrained(model: M, name: str) -> M:
     """Fill the caller's own `model` with the shipped weights `name`, and return it in evaluation mode.
 
     Raises ValueError for an unknown name (listing the known ones), and whatever `load_weights` raises.
@@ -94,7 +95,7 @@ def load_pretrained(model: nn.Module, name: str) -> nn.Module:
     return load_weights(model, HERE / f"{name}.safetensors")
 
 
-def load_weights(model: nn.Module, path: Path) -> nn.Module:
+def load_weights(model: M, path: Path) -> M:
     """Fill the caller's own `model` from `path`, after checking it against the card beside it; evaluation mode.
 
     Raises CorruptFileError when file and card do not belong together, ValueError when the model has other tensors than

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from nbval.plugin import get_sanitize_patterns
+
+from minilib import plot, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = '"book.mirror --check" "book.notebook check" "book.claims --check" "book.links"'
@@ -104,6 +108,25 @@ def test_make_check_runs_every_check() -> None:
     style = {"ruff check", "ruff format --check", "mypy"}
     tools = {path.stem for path in (ROOT / "book").glob("*.py") if '"--check"' in path.read_text()}
     assert steps == style | {f"book.{name} --check" for name in tools} | {"book.notebook check", "book.links"}
+
+
+def test_nbval_overlooks_pictures_times_and_machines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8"))
+
+    def sanitised(text: str) -> str:
+        for regex, replace in patterns:
+            text = re.sub(regex, replace, text)
+        return text
+
+    def slider(level: float, name: str) -> str:
+        return sanitised(plot.FrameSlider([torch.full((1, 4, 4), level)] * 2, [0, 1], name, "a square").html())
+
+    assert slider(-1.0, "z") == slider(0.5, "z") != slider(0.5, "w")
+    here = runtime.report()
+    monkeypatch.setenv("MINILIB_BUDGET", "full")
+    assert sanitised(f"a\n{here}\nb") == sanitised(f"a\n{runtime.report()}\nb") == "a\nMACHINE\nb"
+    assert sanitised("trained in 12.5 s") == sanitised("trained in 9 s") != sanitised("trained in 9 steps")
+    assert sanitised("loss 0.125, shape (8, 1)") == "loss 0.125, shape (8, 1)"
 
 
 def test_make_alone_lists_every_target_with_a_line() -> None:

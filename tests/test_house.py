@@ -1,0 +1,104 @@
+"""The house rules that a machine can check: floors, size, cheap imports, and what the wheel holds."""
+
+import ast
+import graphlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import minilib
+from book.sources import library, module_imports, module_name
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = [  # imports point down, or to a neighbour on the same floor
+    {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
+     "minilib.plot", "minilib.layers"},
+    {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims"},
+    {"minilib.autoencoder", "minilib.classifier"},
+    {"minilib.recipes", "minilib.__main__"},
+]  # fmt: skip
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+FILES = {module_name(path): path for path in library()}
+modules = pytest.mark.parametrize("module", FILES)
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def test_every_module_has_a_floor() -> None:
+    assert set(FILES) == set(FLOOR), "name each module of minilib once in FLOORS"
+
+
+@modules
+def test_imports_point_down(module: str) -> None:
+    higher = [name for name in module_imports(FILES[module]) if FLOOR[name] > FLOOR[module]]
+    assert not higher, f"{module} (floor {FLOOR[module]}) imports from a higher floor"
+
+
+def test_imports_make_no_circle() -> None:
+    graph = {module: module_imports(path) - {module} for module, path in FILES.items()}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert order.index("minilib.runtime") < order.index("minilib.recipes")
+
+
+@modules
+def test_modules_and_functions_fit_a_reader(module: str) -> None:
+    assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= 350
+    functions = [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = [node.name for node in functions if node.end_lineno and node.end_lineno - node.lineno + 1 > 40]
+    assert not long, f"longer than a screen of 40 lines: {long}"
+
+
+@modules
+def test_no_star_imports(module: str) -> None:
+    imports = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)]
+    assert not [node.lineno for node in imports if any(alias.name == "*" for alias in node.names)]
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - {"minilib.__main__"}))
+def test_the_library_does_not_print(module: str) -> None:
+    names = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Name)]
+    assert not [node.lineno for node in names if node.id == "print"]
+
+
+def test_importing_minilib_loads_nothing_but_itself() -> None:
+    code = "import json, sys; old = set(sys.modules); import minilib; print(json.dumps(sorted(set(sys.modules) - old)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["minilib"]
+
+
+def test_the_version_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert minilib.__version__ == project["version"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that pip builds from this tree, without network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # setuptools writes build/ and egg-info beside what it builds
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "minilib"):
+        (source / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run([*command, "--wheel-dir", str(folder), str(source)], check=True, env=environment)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 10_000_000
+    assert wheel.name.startswith(f"minilib-{minilib.__version__}-")
+    kinds = {".py", ".npz", ".safetensors", ".json"}
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minilib").rglob("*") if path.suffix in kinds}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("minilib/")}
+    assert held == files
+    assert {".npz", ".safetensors"} <= {Path(name).suffix for name in held}

@@ -95,10 +95,10 @@ def quantised(png: bytes) -> bytes:
 
 
 def environment() -> dict[str, str]:
-    """What a chapter's kernel sees: two threads at most, this tree's library, the quick budget by default."""
-    threads = {name: "2" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    """What a chapter's kernel sees: this tree's library, and by default the quick budget and one thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {"MINILIB_BUDGET": "quick", **os.environ, **threads, "PYTHONPATH": path}
+    return {"MINILIB_BUDGET": "quick", **threads, **os.environ, "PYTHONPATH": path}
 
 
 def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:

@@ -51,7 +51,7 @@ def main() -> int:
     model = load_pretrained(RECIPES["ae_digits"].model(), "ae_digits").to(runtime.device())
     x, _ = digits.load("test")
     pairs = torch.stack([x[:32].view(4, 8, 1, 28, 28), runtime.in_blocks(model, x[:32]).view(4, 8, 1, 28, 28)], dim=1)
-    save(title(), 16, "title.png", (1792, 560))
+    save(title(), 16, "title.png", (1344, 420))
     save(pairs.flatten(0, 2), 8, "gallery_reconstructions.png", (640, 640))
     save(walk(), 16, "gallery_walk.png", (640, 640))
     save(sample_autoencoder(model, 64, torch.Generator().manual_seed(0)), 8, "gallery_random.png", (640, 640))

@@ -1,8 +1,7 @@
 """The book's figures: sheets of pictures, curves, maps of codes, and a slider that needs no kernel.
 
 A figure has an alt text and a caption that must reach JupyterLab, Colab and the rendered page. The one form that all
-three carry is HTML with the picture inside, so that is what `show` and `FrameSlider` make. PNGs have no time or version
-in them: the same figure gives the same bytes.
+three carry is HTML with the picture inside, so that is what `show` and `FrameSlider` make.
 """
 
 from __future__ import annotations
@@ -13,21 +12,20 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from PIL import Image
 from torch import Tensor
 
-if TYPE_CHECKING:
-    import ipywidgets
-
+Frame = Figure | Tensor | np.ndarray | bytes
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow, weak on white, comes last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 CLASS_COLOURS = (*PALETTE[:7], "#8A6A2F", "#6A3D9A", "#9A9A9A")  # ten, none of them pale
@@ -38,22 +36,20 @@ DPI, SHARPNESS = 100, 2  # an inch of a figure is 100 pixels of the page, drawn 
 COLOURS = 128  # a stored picture keeps this many: a quarter of the bytes, and no eye sees the difference
 LARGEST = 10.0  # noise added to a picture stays below it, the white of a picture in [0, 255] far above
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.dpi": DPI,
     "figure.figsize": (5.6, 3.6),
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "savefig.facecolor": "white",
     "font.family": "DejaVu Sans",
     "font.size": 11,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE, linestyle=LINES),
+    "axes.prop_cycle": cycler(color=PALETTE, linestyle=LINES),
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#E2E2E2",
     "lines.linewidth": 2,
-    "lines.markersize": 6,
     "legend.frameon": False,
 }
 
@@ -61,9 +57,6 @@ STYLE: dict[str, Any] = {
 def use_book_style() -> None:
     """Draw every figure that follows, your own included, in the style of the book."""
     mpl.rcParams.update(STYLE)
-
-
-# ---------- pictures ----------
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
@@ -82,14 +75,14 @@ def to_uint8(x: Tensor) -> np.ndarray:
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def tile(x: Tensor, columns: int) -> np.ndarray:
-    """Pictures (B, C, H, W) in [-1, 1], row by row on one sheet of bytes: (height, width), in colour (height, width, 3).
+def tile(x: Tensor, columns: int, gap: int = 2) -> np.ndarray:
+    """Pictures (B, C, H, W) in [-1, 1], row by row on one sheet of bytes: (height, width), or (height, width, 3).
 
-    Raises what `to_uint8` raises, and ValueError for fewer than 1 column.
+    They stand `gap` white pixels apart. Raises what `to_uint8` raises, and ValueError for fewer than 1 column.
     """
-    pictures, gap = to_uint8(x), 2
+    pictures = to_uint8(x)
     _, height, width, channels = pictures.shape
-    sheet = lay_out(pictures, columns, height + gap, width + gap)[:-gap, :-gap]
+    sheet = lay_out(pictures, columns, height + gap, width + gap)[: -gap or None, : -gap or None]
     return sheet[..., 0] if channels == 1 else sheet
 
 
@@ -125,40 +118,39 @@ def image_grid(
     columns = min(columns, count)
     scale = scale or max(1, min(4, 560 // max(1, columns * width)))
     height, width = height * scale, width * scale
-    step_y, step_x = height + 4 + 16 * most_lines(captions), width + 4
+    (_, lines), (letters, _) = room_for(captions or ()), room_for(row_labels or ())
+    step_y, step_x = height + 4 + 18 * lines, width + 4
     sheet = lay_out(pictures.repeat(scale, axis=1).repeat(scale, axis=2), columns, step_y, step_x)
     require_as_many("captions", captions, "pictures", count)
     require_as_many("row labels", row_labels, "rows", len(sheet) // step_y)
-    left, top = 8 * longest_line(row_labels), 26 * bool(title)
-    axes = sheet_axes(sheet, left, top)
+    left, top = 9 * letters, 26 * bool(title)
+    figure, axes = sheet_axes(sheet, left, top)
     for i, caption in enumerate(captions or ()):
         x0, y0 = left + i % columns * step_x, top + i // columns * step_y
-        axes.text(x0 + width / 2, y0 + height + 2, caption, ha="center", va="top", size=9)
+        axes.text(x0 + width / 2, y0 + height + 2, caption, ha="center", va="top", size=10)
     for row, label in enumerate(row_labels or ()):
-        axes.text(left - 8, top + row * step_y + height / 2, label, ha="right", va="center", size=9)
+        axes.text(left - 8, top + row * step_y + height / 2, label, ha="right", va="center", size=10)
     axes.text(left, 2, title or "", va="top", size=12)
-    return axes.get_figure(root=True)
+    return figure
 
 
-def sheet_axes(sheet: np.ndarray, left: int, top: int) -> Axes:
+def sheet_axes(sheet: np.ndarray, left: int, top: int) -> tuple[Figure, Axes]:
     """A figure of the sheet with margins, measured in pixels of the page: one pixel of the sheet is one of these."""
     height, width = top + sheet.shape[0], left + sheet.shape[1]
-    size = ((width + 0.01) / DPI, (height + 0.01) / DPI)  # matplotlib rounds down
-    axes = Figure(size, dpi=DPI, facecolor="white", layout="none").add_axes((0, 0, 1, 1))
+    figure = Figure(((width + 0.01) / DPI, (height + 0.01) / DPI), dpi=DPI, facecolor="white")  # it rounds down
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    rgb = np.broadcast_to(sheet, (*sheet.shape[:2], 3))
-    axes.imshow(rgb, extent=(left, width, height, top), interpolation="nearest", aspect="auto")
+    rgb, extent = np.broadcast_to(sheet, (*sheet.shape[:2], 3)), (left, width, height, top)
+    axes.imshow(rgb, extent=extent, interpolation="nearest", aspect="auto")
     axes.set(xlim=(0, width), ylim=(height, 0))
-    return axes
+    return figure, axes
 
 
-def most_lines(texts: Sequence[str] | None) -> int:
-    return max((text.count("\n") + 1 for text in texts or ()), default=0)
-
-
-def longest_line(texts: Sequence[str] | None) -> int:
-    """In letters, with one for the space behind it."""
-    return max((len(line) + 1 for text in texts or () for line in text.split("\n")), default=0)
+def room_for(texts: Iterable[str]) -> tuple[int, int]:
+    """The letters of the longest line in any of the texts, and one for space; the lines of the longest text."""
+    lines = [text.split("\n") for text in texts]
+    return max((len(line) + 1 for text in lines for line in text), default=0), max(map(len, lines), default=0)
 
 
 def require_as_many(what: str, given: Sequence[Any] | None, of: str, count: int) -> None:
@@ -166,12 +158,7 @@ def require_as_many(what: str, given: Sequence[Any] | None, of: str, count: int)
         raise ValueError(f"expected as many {what} as {of}, {count}, got {len(given)}")
 
 
-# ---------- curves and maps ----------
-
-
-def curves(
-    series: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str, *, logx: bool = False, logy: bool = False
-) -> Figure:
+def curves(series: Mapping[str, tuple], xlabel: str, ylabel: str, *, logx: bool = False, logy: bool = False) -> Figure:
     """A line for each name: `series[name] = (x, y)` with x (n,) and y (n,), or (seeds, n), drawn as mean ± deviation.
 
     Lines differ in colour, dashes and markers. A NaN in y leaves a gap.
@@ -179,25 +166,34 @@ def curves(
     """
     if not 1 <= len(series) <= len(PALETTE):
         raise ValueError(f"expected 1 to {len(PALETTE)} lines, got {len(series)}")
-    figure = Figure()
+    figure = Figure(layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
-    for (name, (x, y)), colour, line, marker in zip(series.items(), PALETTE, LINES, MARKERS, strict=False):
-        x, y = to_numpy(x), np.atleast_2d(to_numpy(y))
-        if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or y.size == 0:
-            raise ValueError(f"{name}: expected x (n,) and y (n,) or (seeds, n), got shapes {x.shape} and {y.shape}")
-        if (logx and x.min() <= 0) or (logy and y.min() <= 0):
-            raise ValueError(
-                f"{name}: a logarithmic axis takes numbers above 0, got {x.min():g} in x, {y.min():g} in y"
-            )
+    lines = {name: points(name, x, y, logx, logy) for name, (x, y) in series.items()}
+    for (name, (x, y)), colour, dashes, marker in zip(lines.items(), PALETTE, LINES, MARKERS, strict=False):
         mean, every = y.mean(axis=0), math.ceil(len(x) / 12)
-        axes.plot(x, mean, color=colour, linestyle=line, marker=marker, markevery=every, label=name)
+        axes.plot(x, mean, color=colour, linestyle=dashes, marker=marker, markevery=every, label=name)
         if len(y) > 1:
             spread = y.std(axis=0, ddof=1)
             axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-    if len(series) > 1:
-        axes.legend()
+    measured = np.unique(np.concatenate([x for x, _ in lines.values()]))
+    if logx and len(measured) <= 10:
+        axes.set_xticks(measured, [f"{x:,g}" for x in measured])
+        axes.minorticks_off()
+    if len(series) > 1:  # above the axes, where it hides nothing
+        columns = max(1, 560 // (80 + 9 * room_for(series)[0]))
+        figure.legend(loc="outside upper left", ncols=columns, handlelength=3)
     return figure
+
+
+def points(name: str, x: Any, y: Any, logx: bool, logy: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What `curves` draws as the line `name`: x (n,) and y (seeds, n), checked."""
+    x, y = to_numpy(x), np.atleast_2d(to_numpy(y))
+    if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or y.size == 0:
+        raise ValueError(f"{name}: expected x (n,) and y (n,) or (seeds, n), got shapes {x.shape} and {y.shape}")
+    if (logx and x.min() <= 0) or (logy and y.min() <= 0):
+        raise ValueError(f"{name}: a logarithmic axis takes numbers above 0, got x ≥ {x.min():g}, y ≥ {y.min():g}")
+    return x, y
 
 
 def latent_map(z: Tensor, labels: Tensor, *, xlabel: str = "$z_1$", ylabel: str = "$z_2$") -> Figure:
@@ -205,30 +201,27 @@ def latent_map(z: Tensor, labels: Tensor, *, xlabel: str = "$z_1$", ylabel: str 
 
     Raises ValueError for other shapes, labels out of range, and codes that are not finite.
     """
-    z, labels = to_numpy(z), to_numpy(labels)
-    if z.ndim != 2 or z.shape[1] != 2 or labels.shape != z.shape[:1] or len(z) == 0:
-        raise ValueError(f"expected z of shape (N, 2) and labels of shape (N,), got {z.shape} and {labels.shape}")
-    if labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(CLASS_COLOURS):
-        raise ValueError(f"expected integer labels from 0 to 9, got {labels.dtype} {labels.min()} to {labels.max()}")
-    if not np.isfinite(z).all():
+    codes, classes = to_numpy(z), to_numpy(labels)
+    if codes.ndim != 2 or codes.shape[1] != 2 or len(codes) == 0 or classes.shape != codes.shape[:1]:
+        raise ValueError(f"expected z of shape (N, 2) and labels of shape (N,), got {codes.shape} and {classes.shape}")
+    if not np.issubdtype(classes.dtype, np.integer) or not 0 <= classes.min() <= classes.max() < len(CLASS_COLOURS):
+        raise ValueError(f"expected integer labels from 0 to 9, got {classes.dtype} {classes.min()} to {classes.max()}")
+    if not np.isfinite(codes).all():
         raise ValueError("expected finite codes, got a NaN or an infinity")
-    figure = Figure((5.6, 5.2))
+    figure = Figure((5.6, 5.2), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*z.T, c=np.array(CLASS_COLOURS)[labels], s=7, linewidths=0)
-    for label in np.unique(labels):
-        place, halo = np.median(z[labels == label], axis=0), [withStroke(linewidth=4, foreground="white")]
-        style = {"ha": "center", "va": "center", "size": 17, "weight": "bold", "path_effects": halo}
-        axes.text(*place, str(label), color=CLASS_COLOURS[label], **style)
+    axes.scatter(codes[:, 0], codes[:, 1], c=np.array(CLASS_COLOURS)[classes], s=7, linewidths=0)
+    for label in np.unique(classes):
+        x, y = np.median(codes[classes == label], axis=0)
+        badge = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": CLASS_COLOURS[label], "linewidth": 2}
+        axes.text(x, y, str(label), ha="center", va="center", weight="bold", bbox=badge)
     axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
     return figure
 
 
 def to_numpy(values: Any) -> np.ndarray:
     """A tensor, an array or a list of numbers as an array."""
-    return torch.as_tensor(values).detach().cpu().numpy()
-
-
-# ---------- on the page ----------
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def show(figure: Figure, alt: str, caption: str | None = None) -> None:
@@ -241,37 +234,46 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
     require_alt(alt)
     text = f'<figcaption style="max-width:44em;margin-top:.4em">{escape(caption)}</figcaption>' if caption else ""
     image = image_tag(to_png(figure), alt, 1 / SHARPNESS)
-    bundle = {"text/html": f'<figure style="margin:0">{image}{text}</figure>', "text/plain": f"Figure: {alt}"}
-    display(bundle, raw=True)
+    display({"text/html": f'<figure style="margin:0">{image}{text}</figure>', "text/plain": f"Figure: {alt}"}, raw=True)
 
 
-def to_png(frame: Figure | Tensor | np.ndarray | bytes) -> bytes:
-    """A figure, a picture ((C, H, W) or (H, W) in [-1, 1]), a sheet of bytes from `tile`, or a PNG, as a PNG."""
+def to_png(frame: Frame) -> bytes:
+    """A figure, a picture ((C, H, W) or (H, W) in [-1, 1]), a sheet of bytes from `tile`, or a PNG, as a PNG.
+
+    Raises what `to_uint8` raises, and ValueError for bytes that are no PNG.
+    """
     if isinstance(frame, bytes):
         if not frame.startswith(b"\x89PNG"):
             raise ValueError(f"expected the bytes of a PNG, got {frame[:8]!r} …")
         return frame
     if isinstance(frame, Figure):
-        raw = io.BytesIO()
-        frame.savefig(raw, format="png", dpi=DPI * SHARPNESS, pil_kwargs={"compress_level": 0})
-        plt.close(frame)  # else a notebook shows it a second time
-        image = Image.open(raw).convert("RGB")
+        image = render(frame)
     elif isinstance(frame, np.ndarray) and frame.dtype == np.uint8:
         image = Image.fromarray(frame)
     else:
         x = torch.as_tensor(frame)
-        image = Image.fromarray(tile(x[(None,) * (4 - x.ndim)], columns=1))
+        image = Image.fromarray(tile(x[None, None] if x.ndim == 2 else x[None], columns=1))
+    if image.mode == "RGB":
+        image = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     png = io.BytesIO()
-    (image.quantize(COLOURS) if image.mode == "RGB" else image).save(png, format="png", optimize=True)
+    image.save(png, format="png", compress_level=8)
     return png.getvalue()
+
+
+def render(figure: Figure) -> Image.Image:
+    """The figure's dots, opaque; a figure of pyplot's is closed, else a notebook shows it a second time."""
+    plt.close(figure)
+    figure.set_dpi(DPI * SHARPNESS)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def image_tag(png: bytes, alt: str, scale: float) -> str:
     """The picture as an <img>, `scale` pixels of the page for one of its own, narrower where the page is."""
     width, height = Image.open(io.BytesIO(png)).size
     size = f'width="{round(width * scale)}" height="{round(height * scale)}"'
-    crisp = "image-rendering:pixelated;" if scale >= 1 else ""
-    style = f"{crisp}display:block;max-width:100%;height:auto"
+    style = "display:block;max-width:100%;height:auto" + ";image-rendering:pixelated" * (scale >= 1)
     return f'<img src="{data_uri(png)}" alt="{escape(alt)}" {size} style="{style}">'
 
 
@@ -284,33 +286,31 @@ def require_alt(alt: str) -> None:
         raise ValueError("expected an alt text, got none: say what a reader who cannot see the figure should know")
 
 
-class FrameSlider:
-    """A slider that walks through pictures made beforehand: no kernel, no script tag, no network.
+# What the slider's <input> does when it moves; no double quotes, for it stands between two.
+SWAP = (
+    "const slider=this.closest('.frame-slider'),label=JSON.parse(this.dataset.labels)[this.value];"
+    "slider.querySelector('img').src=this.dataset.frames.split(' ')[this.value];"
+    "slider.querySelector('output').textContent=label;this.setAttribute('aria-valuetext',label)"
+)
 
-    An <input> whose inline `oninput` swaps the <img> beside it, with the arrow keys too. `frames` are what `to_png`
-    takes, all of one size; `labels` say where each stands, and `name` what is being walked along. A pixel of a picture
-    takes `scale` pixels of the page; a figure has its own size. Two runs give the same text, but for the pictures.
-    Raises ValueError for no frames, frames of different sizes, labels that are not as many, a start that is none of
-    them, an empty alt text, and what `to_png` raises.
+
+class FrameSlider:
+    """A slider that walks through pictures made beforehand, by mouse, touch or arrow keys: no kernel and no network.
+
+    `frames` are what `to_png` takes, all of one size; `labels` say where each stands, `name` what is walked along. A
+    pixel of a picture takes `scale` pixels of the page; a figure has its own size. Raises what `to_png` raises, and
+    ValueError for no frames, frames of several sizes, labels that are not as many, and a start or alt text missing.
     """
 
     def __init__(
-        self,
-        frames: Iterable[Figure | Tensor | np.ndarray | bytes],
-        labels: Iterable[object],
-        name: str,
-        alt: str,
-        start: int = 0,
-        scale: int = 6,
+        self, frames: Iterable[Frame], labels: Iterable[object], name: str, alt: str, start: int = 0, scale: int = 6
     ):
         frames = list(frames)
-        if not frames:
-            raise ValueError("expected one frame or more, got none")
         self.labels, self.name, self.alt, self.start = [str(label) for label in labels], name, alt, start
         require_alt(alt)
         require_as_many("labels", self.labels, "frames", len(frames))
         if not 0 <= start < len(frames):
-            raise ValueError(f"expected a start from 0 to {len(frames) - 1}, got {start}")
+            raise ValueError(f"expected a frame to start at, from 0 to {len(frames) - 1}, got {start}")
         self.pngs = [to_png(frame) for frame in frames]
         self.scale = 1 / SHARPNESS if isinstance(frames[0], Figure) else scale
         sizes = sorted({Image.open(io.BytesIO(png)).size for png in self.pngs})
@@ -323,36 +323,28 @@ class FrameSlider:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": repr(self)}
 
+    def image(self, i: int) -> str:
+        return image_tag(self.pngs[i], self.alt, self.scale)
+
     def html(self) -> str:
         """The slider as a piece of HTML, complete in itself."""
-        label, count = escape(self.labels[self.start]), len(self.pngs)
-        name, frames = escape(self.name), " ".join(map(data_uri, self.pngs))
-        swap = (
-            "const slider=this.closest('.frame-slider'),label=JSON.parse(this.dataset.labels)[this.value];"
-            "slider.querySelector('img').src=this.dataset.frames.split(' ')[this.value];"
-            "slider.querySelector('output').textContent=label;this.setAttribute('aria-valuetext',label)"
-        )
-        data = f'data-labels="{escape(json.dumps(self.labels))}" data-frames="{frames}" oninput="{swap}"'
-        says = f'aria-label="{name}" aria-valuetext="{label}"'
-        width = max(map(len, self.labels))  # so that the row keeps still
+        name, label, last = escape(self.name), escape(self.labels[self.start]), len(self.pngs) - 1
+        # JupyterLab would take the arrow keys for itself, but for data-lm-suppress-shortcuts
         return (
-            f'<div class="frame-slider">{image_tag(self.pngs[self.start], self.alt, self.scale)}'
+            f'<div class="frame-slider">{self.image(self.start)}'
             '<label style="display:flex;gap:.7em;align-items:center;max-width:36em;margin-top:.5em">'
-            f"<span>{name}</span>"
-            f'<input type="range" min="0" max="{count - 1}" step="1" value="{self.start}" autocomplete="off" {says} '
-            f'style="flex:1;min-width:6em" {data}>'
-            f'<output style="min-width:{width}ch">{label}</output></label></div>'
+            f'<span>{name}</span><input type="range" min="0" max="{last}" step="1" value="{self.start}" '
+            f'aria-label="{name}" aria-valuetext="{label}" autocomplete="off" style="flex:1;min-width:6em" data-lm-suppress-shortcuts="true" '
+            f'data-labels="{escape(json.dumps(self.labels))}" data-frames="{" ".join(map(data_uri, self.pngs))}" '
+            f'oninput="{SWAP}"><output style="min-width:{max(map(len, self.labels))}ch">{label}</output></label></div>'
         )
 
-    def widget(self) -> ipywidgets.VBox:
+    def widget(self) -> Any:
         """The same as a live ipywidget, which needs a kernel."""
         import ipywidgets
 
-        picture = ipywidgets.HTML(image_tag(self.pngs[self.start], self.alt, self.scale))
-        options = [(label, i) for i, label in enumerate(self.labels)]
+        picture = ipywidgets.HTML(self.image(self.start))
+        options = list(zip(self.labels, range(len(self.labels)), strict=True))
         slider = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.name)
-        slider.observe(
-            lambda change: picture.set_trait("value", image_tag(self.pngs[change["new"]], self.alt, self.scale)),
-            "value",
-        )
+        slider.observe(lambda change: picture.set_trait("value", self.image(change["new"])), "value")
         return ipywidgets.VBox([picture, slider])

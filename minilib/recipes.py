@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minilib import runtime
 from minilib.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_loss, sample_fitted_gaussian
@@ -105,6 +105,7 @@ ae_digits_2d = Recipe(
     full=12_000,
     score=score_autoencoder,
     sample=sample_autoencoder,
+    weight_decay=0.8,  # without it some codes run far away, and the map is mostly empty
     limits="Two features only: good for a map, blurred as a reconstruction.",
 )
 

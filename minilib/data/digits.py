@@ -29,7 +29,7 @@ PUBLISHED = {"train": "train", "test": "t10k"}
 def load(split: str = "train", folder: str | Path | None = None) -> tuple[Tensor, Tensor]:
     """Pictures x (N, 1, H, H), float32 in [-1, 1] with paper at -1 and ink at 1, and labels y (N,), int64.
 
-    Without `folder`: 20,000 training or 10,000 test digits of MNIST, 28 × 28, checked by SHA-256. With it: the IDX files
+    Without `folder`: 20,000 training or 10,000 test digits of MNIST, checked by SHA-256. With it: the IDX files
     in that folder under their published names (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, …, also with .gz), so
     that the full MNIST, Fashion-MNIST or KMNIST takes the digits' place.
     Raises ValueError for an unknown split or a damaged file, FileNotFoundError for a missing folder or file.

@@ -37,11 +37,16 @@ def read_picture(file: Path, size: int, channels: int) -> Tensor:
     """One picture as (channels, size, size) in [-1, 1]."""
     try:
         with Image.open(file) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            upright = ImageOps.exif_transpose(picture)
+    except Exception as error:  # damage makes Pillow raise errors of half a dozen kinds
         raise ValueError(f"{file} cannot be read as a picture ({error}): mend it or take it out") from error
-    white = Image.new("RGBA", upright.size, "white")
-    flat = Image.alpha_composite(white, upright).convert("L" if channels == 1 else "RGB")
-    square = ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(square, dtype=np.float32)).reshape(size, size, channels)
+    if upright.mode.startswith("I"):  # greys of 16 bits, which Pillow would clip
+        upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
+    layer = upright.convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    side = min(flat.size)
+    left, top = (flat.width - side) // 2, (flat.height - side) // 2
+    square = flat.crop((left, top, left + side, top + side)).convert("L" if channels == 1 else "RGB")
+    resized = square.resize((size, size), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).reshape(size, size, channels)
     return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1

@@ -110,7 +110,7 @@ def test_evidence_is_measured_on_a_copy_at_the_full_budget(tool, tree: Path, cha
     assert evidence["budget"] == "full"
     assert evidence["command"] == "make evidence ID=AE-1"
     assert evidence["code"] == nbformat.read(chapter, as_version=4).metadata.drawn_from_noise.executed
-    assert "2 threads" in evidence["machine"]
+    assert "1 thread" in evidence["machine"]
     assert {"minutes", "date", "numbers", "seeds", "rule", "outcome", "statement"} <= evidence.keys()
     assert tool("claims", "--check").returncode == 1
     assert tool("claims").returncode == 0

@@ -66,14 +66,15 @@ def test_a_kernel_that_dies_leaves_the_file_as_it_was(tool, chapter: Path) -> No
     assert chapter.read_bytes() == before
 
 
-def test_the_kernel_has_two_threads_the_quick_budget_and_the_chapters_folder(tool, chapter: Path, monkeypatch) -> None:
+def test_the_kernel_has_one_thread_the_quick_budget_and_the_chapters_folder(tool, chapter: Path, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MINILIB_BUDGET", raising=False)
     source = (
         "import os\nprint(os.environ['MINILIB_BUDGET'], os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
     )
     change(chapter, append(source))
     assert tool("notebook", "run").returncode == 0
-    assert nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text == "quick 2 chapters\n"
+    assert nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text == "quick 1 chapters\n"
 
 
 def test_pictures_are_quantised_and_widgets_dropped(tool, chapter: Path) -> None:

@@ -6,6 +6,8 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -31,7 +33,8 @@ def sample(options: argparse.Namespace) -> None:
 
     recipe = recipes.get(options.name)
     if recipe.sample is None:
-        raise ValueError(f"the recipe {options.name!r} draws no pictures: try another of {', '.join(recipes.RECIPES)}")
+        others = ", ".join(name for name, other in recipes.RECIPES.items() if other.sample)
+        raise ValueError(f"the recipe {options.name!r} draws no pictures; these do: {others}")
     model = recipe.model()
     if options.weights:
         weights.load_weights(model, options.weights)
@@ -58,10 +61,10 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("name", metavar="NAME", help="a recipe's name (see list)")
-    shared.add_argument("--seed", type=int, default=0)
+    shared.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
     shared.add_argument("--device", help="cpu, cuda, cuda:1 or mps; the fastest present if left out")
     one = commands.add_parser("train", parents=[shared], help=train.__doc__)
-    one.add_argument("--steps", type=positive, help="the budget's number of steps if left out")
+    one.add_argument("--steps", type=whole(1, 10**9), help="the budget's number of steps if left out")
     one.add_argument("--out", type=Path, help="folder for checkpoint, weights and card; runs/NAME if left out")
     one.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     one.set_defaults(run=train)
@@ -73,20 +76,38 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of steps ≥ 1, got {text}")
-    return number
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+        return int(text)
+
+    return read
+
+
+@contextmanager
+def chosen_device(name: str | None) -> Iterator[None]:
+    """While it lasts, `runtime.device()` is the device `name`; None leaves the choice as it is."""
+    before = os.environ.get("MINILIB_DEVICE")
+    if name is not None:
+        os.environ["MINILIB_DEVICE"] = str(runtime.device(name))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("MINILIB_DEVICE", None)
+        else:
+            os.environ["MINILIB_DEVICE"] = before
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. What the user can mend is one line on stderr and exit code 2, not a traceback."""
     options = parser().parse_args(arguments)
     try:
-        if getattr(options, "device", None):
-            os.environ["MINILIB_DEVICE"] = str(runtime.device(options.device))
-        options.run(options)
+        with chosen_device(getattr(options, "device", None)):
+            options.run(options)
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"minilib: {error}", file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-Frame = Figure | Tensor | np.ndarray | bytes
+Frame = Figure | Tensor
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow, weak on white, comes last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 CLASS_COLOURS = (*PALETTE[:7], "#8A6A2F", "#6A3D9A", "#9A9A9A")  # ten, none of them pale
@@ -105,7 +105,6 @@ def image_grid(
     columns: int = 8,
     captions: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
-    title: str | None = None,
     scale: int | None = None,
 ) -> Figure:
     """Pictures (B, C, H, W) in [-1, 1], row by row, each over its caption, each row behind its label.
@@ -123,25 +122,24 @@ def image_grid(
     sheet = lay_out(pictures.repeat(scale, axis=1).repeat(scale, axis=2), columns, step_y, step_x)
     require_as_many("captions", captions, "pictures", count)
     require_as_many("row labels", row_labels, "rows", len(sheet) // step_y)
-    left, top = 9 * letters, 26 * bool(title)
-    figure, axes = sheet_axes(sheet, left, top)
+    left = 9 * letters
+    figure, axes = sheet_axes(sheet, left)
     for i, caption in enumerate(captions or ()):
-        x0, y0 = left + i % columns * step_x, top + i // columns * step_y
+        x0, y0 = left + i % columns * step_x, i // columns * step_y
         axes.text(x0 + width / 2, y0 + height + 2, caption, ha="center", va="top", size=10)
     for row, label in enumerate(row_labels or ()):
-        axes.text(left - 8, top + row * step_y + height / 2, label, ha="right", va="center", size=10)
-    axes.text(left, 2, title or "", va="top", size=12)
+        axes.text(left - 8, row * step_y + height / 2, label, ha="right", va="center", size=10)
     return figure
 
 
-def sheet_axes(sheet: np.ndarray, left: int, top: int) -> tuple[Figure, Axes]:
-    """A figure of the sheet with margins, measured in pixels of the page: one pixel of the sheet is one of these."""
-    height, width = top + sheet.shape[0], left + sheet.shape[1]
+def sheet_axes(sheet: np.ndarray, left: int) -> tuple[Figure, Axes]:
+    """A figure of the sheet behind a left margin in pixels of the page: one pixel of the sheet is one of these."""
+    height, width = sheet.shape[0], left + sheet.shape[1]
     figure = Figure(((width + 0.01) / DPI, (height + 0.01) / DPI), dpi=DPI, facecolor="white")  # it rounds down
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    rgb, extent = np.broadcast_to(sheet, (*sheet.shape[:2], 3)), (left, width, height, top)
+    rgb, extent = np.broadcast_to(sheet, (*sheet.shape[:2], 3)), (left, width, height, 0)
     axes.imshow(rgb, extent=extent, interpolation="nearest", aspect="auto")
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure, axes
@@ -196,7 +194,7 @@ def points(name: str, x: Any, y: Any, logx: bool, logy: bool) -> tuple[np.ndarra
     return x, y
 
 
-def latent_map(z: Tensor, labels: Tensor, *, xlabel: str = "$z_1$", ylabel: str = "$z_2$") -> Figure:
+def latent_map(z: Tensor, labels: Tensor) -> Figure:
     """Codes z (N, 2) as points, coloured by labels (N,) of 0 to 9; each digit is also written at its codes' median.
 
     Raises ValueError for other shapes, labels out of range, and codes that are not finite.
@@ -215,7 +213,7 @@ def latent_map(z: Tensor, labels: Tensor, *, xlabel: str = "$z_1$", ylabel: str 
         x, y = np.median(codes[classes == label], axis=0)
         badge = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": CLASS_COLOURS[label], "linewidth": 2}
         axes.text(x, y, str(label), ha="center", va="center", weight="bold", bbox=badge)
-    axes.set(xlabel=xlabel, ylabel=ylabel, aspect="equal")
+    axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     return figure
 
 
@@ -238,21 +236,8 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
 
 
 def to_png(frame: Frame) -> bytes:
-    """A figure, a picture ((C, H, W) or (H, W) in [-1, 1]), a sheet of bytes from `tile`, or a PNG, as a PNG.
-
-    Raises what `to_uint8` raises, and ValueError for bytes that are no PNG.
-    """
-    if isinstance(frame, bytes):
-        if not frame.startswith(b"\x89PNG"):
-            raise ValueError(f"expected the bytes of a PNG, got {frame[:8]!r} …")
-        return frame
-    if isinstance(frame, Figure):
-        image = render(frame)
-    elif isinstance(frame, np.ndarray) and frame.dtype == np.uint8:
-        image = Image.fromarray(frame)
-    else:
-        x = torch.as_tensor(frame)
-        image = Image.fromarray(tile(x[None, None] if x.ndim == 2 else x[None], columns=1))
+    """A figure, or a picture (C, H, W) in [-1, 1], as a PNG. Raises what `tile` raises."""
+    image = render(frame) if isinstance(frame, Figure) else Image.fromarray(tile(frame[None], columns=1))
     if image.mode == "RGB":
         image = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     png = io.BytesIO()
@@ -299,18 +284,16 @@ class FrameSlider:
 
     `frames` are what `to_png` takes, all of one size; `labels` say where each stands, `name` what is walked along. A
     pixel of a picture takes `scale` pixels of the page; a figure has its own size. Raises what `to_png` raises, and
-    ValueError for no frames, frames of several sizes, labels that are not as many, and a start or alt text missing.
+    ValueError for no frames, frames of several sizes, labels that are not as many, and an empty alt text.
     """
 
-    def __init__(
-        self, frames: Iterable[Frame], labels: Iterable[object], name: str, alt: str, start: int = 0, scale: int = 6
-    ):
+    def __init__(self, frames: Iterable[Frame], labels: Iterable[object], name: str, alt: str, scale: int = 6):
         frames = list(frames)
-        self.labels, self.name, self.alt, self.start = [str(label) for label in labels], name, alt, start
+        self.labels, self.name, self.alt = [str(label) for label in labels], name, alt
         require_alt(alt)
         require_as_many("labels", self.labels, "frames", len(frames))
-        if not 0 <= start < len(frames):
-            raise ValueError(f"expected a frame to start at, from 0 to {len(frames) - 1}, got {start}")
+        if not frames:
+            raise ValueError("expected one frame or more, got none")
         self.pngs = [to_png(frame) for frame in frames]
         self.scale = 1 / SHARPNESS if isinstance(frames[0], Figure) else scale
         sizes = sorted({Image.open(io.BytesIO(png)).size for png in self.pngs})
@@ -328,13 +311,13 @@ class FrameSlider:
 
     def html(self) -> str:
         """The slider as a piece of HTML, complete in itself."""
-        name, label, last = escape(self.name), escape(self.labels[self.start]), len(self.pngs) - 1
-        # JupyterLab would take the arrow keys for itself, but for data-lm-suppress-shortcuts
+        name, label, last = escape(self.name), escape(self.labels[0]), len(self.pngs) - 1
+        # without data-lm-suppress-shortcuts JupyterLab would take the arrow keys for itself
         return (
-            f'<div class="frame-slider">{self.image(self.start)}'
+            f'<div class="frame-slider">{self.image(0)}'
             '<label style="display:flex;gap:.7em;align-items:center;max-width:36em;margin-top:.5em">'
-            f'<span>{name}</span><input type="range" min="0" max="{last}" step="1" value="{self.start}" '
-            f'aria-label="{name}" aria-valuetext="{label}" autocomplete="off" style="flex:1;min-width:6em" data-lm-suppress-shortcuts="true" '
+            f'<span>{name}</span><input type="range" min="0" max="{last}" value="0" autocomplete="off" '
+            f'aria-label="{name}" aria-valuetext="{label}" style="flex:1" data-lm-suppress-shortcuts="true" '
             f'data-labels="{escape(json.dumps(self.labels))}" data-frames="{" ".join(map(data_uri, self.pngs))}" '
             f'oninput="{SWAP}"><output style="min-width:{max(map(len, self.labels))}ch">{label}</output></label></div>'
         )
@@ -343,8 +326,8 @@ class FrameSlider:
         """The same as a live ipywidget, which needs a kernel."""
         import ipywidgets
 
-        picture = ipywidgets.HTML(self.image(self.start))
+        picture = ipywidgets.HTML(self.image(0))
         options = list(zip(self.labels, range(len(self.labels)), strict=True))
-        slider = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.name)
+        slider = ipywidgets.SelectionSlider(options=options, description=self.name)
         slider.observe(lambda change: picture.set_trait("value", self.image(change["new"])), "value")
         return ipywidgets.VBox([picture, slider])

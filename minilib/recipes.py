@@ -42,10 +42,15 @@ class Recipe:
     limits: str = ""
 
     def train(self, *, steps: int | None = None, seed: int = 0, **options: Any) -> Fitted:
-        """Train the model from `seed`, for `steps` or the budget's number of them; `options` go to `fit`."""
+        """Train the model from `seed`, for `steps` or the budget's number of them; `options` go to `fit`.
+
+        Raises ValueError for fewer than 1 step, and what `fit` raises.
+        """
+        steps = runtime.budget(quick=self.quick, full=self.full) if steps is None else steps
+        if steps < 1:
+            raise ValueError(f"expected 1 step or more, got {steps}")
         runtime.seed_everything(seed)
         batches = shuffled(*self.data(), batch_size=self.batch_size, seed=seed)
-        steps = steps or runtime.budget(quick=self.quick, full=self.full)
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "seed": seed, "name": self.name}
         return fit(self.model(), self.loss, batches, steps=steps, **settings, **options)
 

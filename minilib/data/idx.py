@@ -39,7 +39,10 @@ def read_idx(path: str | Path) -> np.ndarray:
     expected, got = math.prod(shape), len(content) - start
     if got != expected:
         raise broken(path, f"its header says {shape}, that is {expected:,} bytes, but {got:,} follow")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    except ValueError:  # a zero among huge numbers: nothing follows, as it should, but no array is so long
+        raise broken(path, f"its header says {shape}, which is too large") from None
 
 
 def gunzip(path: Path) -> bytes:

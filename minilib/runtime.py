@@ -18,15 +18,18 @@ BUDGETS = ("quick", "full")
 def device(name: str | None = None) -> torch.device:
     """The device `name`, else the one in MINILIB_DEVICE, else the fastest present: CUDA, MPS (Apple), the CPU.
 
-    Raises ValueError for a name that torch does not know, RuntimeError for a device that this machine lacks.
+    Raises ValueError for any other name, RuntimeError for a device that this machine lacks.
     """
     name = os.environ.get("MINILIB_DEVICE") if name is None else name
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         wanted = torch.device(name)
+        known = wanted.type in ("cpu", "cuda", "mps")
     except RuntimeError:
-        raise ValueError(f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'") from None
+        known = False
+    if not known:
+        raise ValueError(f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'")
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise RuntimeError(
             f"device {name!r} asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs: use 'cpu'"

@@ -251,15 +251,15 @@ class Trainer:
         steps = self.run["steps"]
         if checkpoint is not None:
             self.load(checkpoint) if checkpoint.exists() else self.save(checkpoint)
-        bar = tqdm(total=steps, initial=self.step, desc=self.run["name"], disable=not progress or self.rank != 0)
-        while self.step < steps:
-            self.take_step(batches(self.step))
-            bar.update()
-            if self.step % 50 == 0:
-                bar.set_postfix(loss=f"{self.losses[self.step - 50 : self.step].mean():.4f}")
-            if checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == steps):
-                self.save(checkpoint)
-        bar.close()
+        quiet = not progress or self.rank != 0
+        with tqdm(total=steps, initial=self.step, desc=self.run["name"], disable=quiet) as bar:
+            while self.step < steps:
+                self.take_step(batches(self.step))
+                bar.update()
+                if self.step % 50 == 0:
+                    bar.set_postfix(loss=f"{self.losses[self.step - 50 : self.step].mean():.4f}")
+                if checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == steps):
+                    self.save(checkpoint)
         self.require_finite()
 
 

@@ -42,7 +42,7 @@ def test_mps_asked_for_and_absent(monkeypatch):
         runtime.device("mps")
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cudaa"])
+@pytest.mark.parametrize("name", ["gpu", "", "cudaa", "xpu", "meta"])
 def test_unknown_device_lists_known_ones(name):
     with pytest.raises(ValueError, match=r"unknown device .*'cpu', 'cuda'"):
         runtime.device(name)

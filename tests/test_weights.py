@@ -58,13 +58,25 @@ def test_a_changed_or_cut_file_is_refused_and_the_model_keeps_its_weights(tmp_pa
     assert torch.equal(model.weight, before)
 
 
-def test_a_missing_file_or_card_is_refused(tmp_path):
+@pytest.mark.parametrize("card", [None, "", "{", "[]", "{}"])
+def test_a_missing_or_damaged_card_is_refused(tmp_path, card):
     path = saved(tmp_path)
     path.with_suffix(".json").unlink()
-    with pytest.raises(CorruptFileError, match="restore both"):
+    if card is not None:
+        path.with_suffix(".json").write_text(card)
+    with pytest.raises(CorruptFileError, match=r"not the file that its card .* restore both"):
         load_weights(nn.Linear(3, 2), path)
-    with pytest.raises(CorruptFileError, match="restore both"):
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CorruptFileError, match=r"absent.safetensors is missing: restore both"):
         load_weights(nn.Linear(3, 2), tmp_path / "absent.safetensors")
+
+
+def test_what_a_killed_write_left_is_written_over(tmp_path):
+    (tmp_path / ".file.part").write_bytes(b"half")
+    write_atomically(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))])

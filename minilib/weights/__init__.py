@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,19 +26,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OSError that says what to do when the disk is full or read-only; what stood at `path` before is untouched.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.part")  # one name: what a killed process left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         reason = f"cannot write {path}: {error.strerror}. Nothing was changed; free some space or choose another folder"
         raise OSError(error.errno, reason) from error
 
@@ -102,12 +100,9 @@ def load_weights(model: M, path: Path) -> M:
     the file. On any error the model is as it was.
     """
     content = path.read_bytes() if path.exists() else b""
-    card_path = path.with_suffix(".json")
-    expected = json.loads(card_path.read_bytes())["sha256"] if card_path.exists() else "no card"
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise CorruptFileError(
-            f"{path} is not the file that its card {card_path.name} describes: restore both, or train again"
-        )
+    if hashlib.sha256(content).hexdigest() != expected_hash(path.with_suffix(".json")):
+        what = f"is not the file that its card {path.stem}.json describes" if path.exists() else "is missing"
+        raise CorruptFileError(f"{path} {what}: restore both, or train again")
     tensors, own = safetensors.torch.load(content), model.state_dict()
     differ = [key for key in sorted(own.keys() | tensors.keys()) if shape(own.get(key)) != shape(tensors.get(key))]
     if differ:
@@ -117,6 +112,14 @@ def load_weights(model: M, path: Path) -> M:
         raise ValueError(f"{path.name} does not fit this model, {len(differ)} tensors differ: {'; '.join(lines)}")
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def expected_hash(card_path: Path) -> str | None:
+    """The SHA-256 on a card, or None where the card is missing, damaged or has none."""
+    try:
+        return json.loads(card_path.read_bytes())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def shape(tensor: Tensor | None) -> str:

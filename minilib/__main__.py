@@ -21,10 +21,12 @@ def train(options: argparse.Namespace) -> None:
     folder = options.out or Path("runs") / options.name
     checkpoint = folder / f"{options.name}.checkpoint.safetensors"
     recipes.get(options.name)
-    if checkpoint.exists() and not options.resume:
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the others may find what the first just wrote
+    if first and checkpoint.exists() and not options.resume:
         raise FileExistsError(f"{checkpoint} exists: go on with --resume, choose another --out, or delete it")
     path = recipes.train_and_save(options.name, folder, steps=options.steps, seed=options.seed, checkpoint=checkpoint)
-    print(f"wrote {path}")
+    if first:
+        print(f"wrote {path}")
 
 
 def sample(options: argparse.Namespace) -> None:

@@ -358,3 +358,30 @@ def test_killed_at_its_worst_moments_it_ends_with_the_same_bytes(here):
     killed, whole = here / "killed/ae_digits.safetensors", here / "whole/ae_digits.safetensors"
     assert killed.read_bytes() == whole.read_bytes()
     weights.load_weights(recipes.get("ae_digits").model(), killed)  # file and card belong together
+
+
+PAIR = """
+import dataclasses, sys
+from minilib import recipes
+from minilib.__main__ import main
+
+x = recipes.digits.load("test")[0][:64]
+recipes.RECIPES["ae_digits"] = dataclasses.replace(
+    recipes.get("ae_digits"), data=lambda: (x,), score=lambda model: {"mse": 0.5}, sample=None, batch_size=16
+)
+sys.exit(main(["train", "ae_digits", "--steps", "3", *sys.argv[1:]]))
+"""
+
+
+def test_train_runs_unchanged_under_torchrun(here):
+    """Two processes write once, say so once, and take the steps that one process takes, to rounding."""
+    (here / "pair.py").write_text(PAIR)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    pair = [*torchrun, "pair.py", "--out", "two"]
+    done = subprocess.run(pair, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.count("wrote two") == 1
+    subprocess.run([sys.executable, "pair.py", "--out", "one"], env=environment, capture_output=True, check=True)
+    one, two = (weights.read_tensors(here / out / "ae_digits.checkpoint.safetensors")[0] for out in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-5) for key in one if key.startswith("model."))

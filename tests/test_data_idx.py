@@ -89,7 +89,15 @@ def test_idx_with_a_lying_count_is_refused_before_memory_is_taken(place, array, 
             read_idx(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", idx(np.ones((2, 2), np.uint8)), gzip.compress(b"x" * 99)[:-9]])
+BROKEN_GZIP = {
+    "empty": b"",
+    "text": b"not gzip",
+    "idx": idx(np.ones((2, 2), np.uint8)),
+    "cut": gzip.compress(b"x" * 99, mtime=0)[:-9],
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_GZIP.values(), ids=BROKEN_GZIP)
 def test_a_name_in_gz_without_a_whole_gzip_file(place, content):
     with pytest.raises(ValueError, match=r"odd\.gz cannot be read"):
         read_idx(place(content, "odd.gz"))

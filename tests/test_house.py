@@ -79,6 +79,19 @@ def test_the_version_is_said_once() -> None:
     assert minilib.__version__ == project["version"]
 
 
+def test_every_process_collects_the_same_tests() -> None:
+    """pytest-xdist refuses workers that disagree: no test's name may hold a time, an address or a set's order."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "--numprocesses=0", "tests"]
+    lists = []
+    for seed in ("1", "2"):  # of the order of sets; the second run starts seconds later, in another process
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout
+        lists.append([line for line in done.stdout.splitlines() if "::" in line])
+    assert lists[0] == lists[1]
+    assert len(lists[0]) > 100
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that pip builds from this tree, without network."""

@@ -9,8 +9,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from minilib import runtime
 from minilib.weights import read_tensors, write_tensors
 
 Batch = tuple[Tensor, ...]
+Loss = Callable[..., Tensor]
 CHECKPOINT_EVERY = 500  # steps between two checkpoints
 
 
@@ -104,7 +105,7 @@ class Fitted:
 
     model: nn.Module
     ema: nn.Module
-    loss: Tensor  # (steps,) float32, mean over the whole batch
+    loss: Tensor  # (steps,) float32, mean over the whole batch; (steps, players) where several take turns
     seconds: float  # wall time, those before a resumption included
     rank: int  # this process's number under torchrun, else 0
 
@@ -112,7 +113,7 @@ class Fitted:
 class Objective(nn.Module):
     """Model and loss as one module whose forward is the loss: what DistributedDataParallel and torch.compile wrap."""
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]):
+    def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
         self.model, self.loss = model, loss
         self.random = "draw" in inspect.signature(loss).parameters
@@ -131,13 +132,41 @@ def join_processes(device: torch.device) -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+class Player:
+    """Who learns from one loss: some of the model's parameters, their optimizer, and the loss as a module."""
+
+    def __init__(self, model: nn.Module, part: nn.Module, loss: Loss, run: dict[str, Any], compile: bool, world: int):
+        self.parameters = [p for p in part.parameters() if p.requires_grad]
+        betas, decay = (run["betas"][0], run["betas"][1]), run["weight_decay"]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=run["lr"], betas=betas, weight_decay=decay)
+        objective = Objective(model, loss)
+        if compile:
+            objective.compile()
+        others = [p for p in model.parameters() if p.requires_grad]
+        with frozen(others, but=self.parameters):  # DistributedDataParallel waits for whatever requires a gradient now
+            self.objective = DistributedDataParallel(objective) if world > 1 else objective
+
+
+@contextmanager
+def frozen(parameters: list[nn.Parameter], but: list[nn.Parameter]) -> Iterator[None]:
+    """While it lasts, of `parameters` only those in `but` require a gradient."""
+    kept = {id(p) for p in but}
+    for p in parameters:
+        p.requires_grad_(id(p) in kept)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
 class Trainer:
     """The state of one run, and how to take a step, save it and load it. `fit` drives it."""
 
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[..., Tensor],
+        loss: Loss | Mapping[str, Loss],
         run: dict[str, Any],
         device: torch.device,
         amp: bool,
@@ -147,13 +176,12 @@ class Trainer:
         self.seconds, self.started = 0.0, time.perf_counter()
         self.rank, self.world = join_processes(device)
         self.model = model.to(device).train()
-        objective = Objective(self.model, loss)
-        if compile:
-            objective.compile()
-        self.objective = DistributedDataParallel(objective) if self.world > 1 else objective
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=run["lr"], weight_decay=run["weight_decay"])
+        turns = loss if isinstance(loss, Mapping) else {"": loss}  # the submodule named "" is the model itself
+        self.players = [
+            Player(model, model.get_submodule(name), own, run, compile, self.world) for name, own in turns.items()
+        ]
         self.autocast = amp and device.type == "cuda"
         self.half = (
             torch.bfloat16
@@ -161,7 +189,7 @@ class Trainer:
             else torch.float16
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast and self.half == torch.float16)
-        self.losses = torch.zeros(run["steps"], device=device)
+        self.losses = torch.zeros(run["steps"], len(self.players), device=device)
 
     def my_rows(self, batch: Batch) -> tuple[Batch, slice, int]:
         total = len(batch[0])
@@ -179,18 +207,24 @@ class Trainer:
         torch.manual_seed(generator(run["seed"], step, self.rank).initial_seed())  # for dropout and its like
         draw = Draw(generator(run["seed"], step, device=self.device), rows, total)
         lr = learning_rate(step, steps=run["steps"], peak=run["lr"], warmup=run["warmup"])
-        self.optimizer.param_groups[0]["lr"] = lr
-        with torch.autocast(self.device.type, self.half) if self.autocast else nullcontext():
-            loss = self.objective(batch, draw)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, run["clip"])
-        self.scaler.step(self.optimizer)
+        for i, player in enumerate(self.players):
+            with frozen(self.parameters, but=player.parameters):
+                self.losses[step, i] = self.mean_over_processes(self.take_turn(player, batch, draw, lr))
         self.scaler.update()
         update_ema(self.ema, self.model, min(run["ema"], (1 + step) / (10 + step)))
-        self.losses[step] = self.mean_over_processes(loss.detach().float())
         self.step += 1
+
+    def take_turn(self, player: Player, batch: Batch, draw: Draw, lr: float) -> Tensor:
+        """One gradient step on one player's loss, whose value is returned."""
+        player.optimizer.param_groups[0]["lr"] = lr
+        with torch.autocast(self.device.type, self.half) if self.autocast else nullcontext():
+            loss = player.objective(batch, draw)
+        player.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(player.optimizer)
+        nn.utils.clip_grad_norm_(player.parameters, self.run["clip"])
+        self.scaler.step(player.optimizer)
+        return loss.detach().float()
 
     def mean_over_processes(self, value: Tensor) -> Tensor:
         if self.world > 1:
@@ -201,7 +235,7 @@ class Trainer:
         return self.seconds + time.perf_counter() - self.started
 
     def require_finite(self) -> None:
-        bad = (~self.losses[: self.step].isfinite()).nonzero()
+        bad = (~self.losses[: self.step].isfinite().all(dim=1)).nonzero()
         if len(bad):
             raise FloatingPointError(
                 f"the loss is not finite from step {int(bad[0])} on: lower lr (now {self.run['lr']}) or clip"
@@ -214,8 +248,9 @@ class Trainer:
             return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
+        for n, player in enumerate(self.players):
+            for i, state in player.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{n}.{i}.{k}": v for k, v in state.items()}
         tensors["losses"] = self.losses
         write_tensors(
             path,
@@ -240,8 +275,11 @@ class Trainer:
             self.ema.load_state_dict(part(tensors, "ema."))
         except RuntimeError as error:
             raise ValueError(f"{path} is the checkpoint of another model: {error}") from None
-        state = {i: part(tensors, f"optimizer.{i}.") for i in range(len(self.parameters)) if meta["step"] > 0}
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for n, player in enumerate(self.players):
+            count = len(player.parameters) if meta["step"] > 0 else 0
+            state = {i: part(tensors, f"optimizer.{n}.{i}.") for i in range(count)}
+            groups = player.optimizer.state_dict()["param_groups"]
+            player.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scaler.load_state_dict(meta["scaler"])
         self.losses.copy_(tensors["losses"])
         self.step, self.seconds = meta["step"], meta["seconds"]
@@ -257,7 +295,8 @@ class Trainer:
                 self.take_step(batches(self.step))
                 bar.update()
                 if self.step % 50 == 0:
-                    bar.set_postfix(loss=f"{self.losses[self.step - 50 : self.step].mean():.4f}")
+                    mean = self.losses[self.step - 50 : self.step].mean(dim=0)
+                    bar.set_postfix(loss=" ".join(f"{value:.4f}" for value in mean))
                 if checkpoint is not None and (self.step % CHECKPOINT_EVERY == 0 or self.step == steps):
                     self.save(checkpoint)
         self.require_finite()
@@ -269,11 +308,12 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def fit(
     model: nn.Module,
-    loss: Callable[..., Tensor],
+    loss: Loss | Mapping[str, Loss],
     batches: Callable[[int], Batch],
     *,
     steps: int,
     lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
     warmup: int = 100,
     clip: float = 1.0,
     weight_decay: float = 0.0,
@@ -293,13 +333,18 @@ def fit(
     saves itself every 500 steps, and goes on from that file where it exists, to the bit. Under torchrun each process
     takes its rows of every batch: the steps are those of one process, to rounding.
 
-    Raises ValueError when the checkpoint is of another run or a batch does not divide among the processes, OSError when
-    the checkpoint cannot be written, FloatingPointError when the loss stops being finite (nothing is saved then).
+    Networks that train in turn have a loss each: {"discriminator": …, "generator": …} names submodules of the model. In
+    every step each takes its turn, in that order and on the same batch, and its loss moves its own parameters alone.
+
+    Raises AttributeError when the model has no submodule of that name, ValueError when the checkpoint is of another run
+    or a batch does not divide among the processes, OSError when the checkpoint cannot be written, FloatingPointError
+    when the loss stops being finite (nothing is saved then).
     """
     warmup = min(warmup, steps // 2)
-    run = {"name": name, "steps": steps, "lr": lr, "warmup": warmup, "clip": clip, "weight_decay": weight_decay}
-    run |= {"ema": ema, "seed": seed}
+    run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas), "warmup": warmup, "clip": clip}
+    run |= {"weight_decay": weight_decay, "ema": ema, "seed": seed}
     with torch.random.fork_rng():  # each step seeds the global generator for itself: leave the caller's as it was
         trainer = Trainer(model, loss, run, device or runtime.local_device(), amp, compile)
         trainer.train(batches, checkpoint, progress)
-    return Fitted(model.eval(), trainer.ema, trainer.losses.cpu(), trainer.elapsed(), trainer.rank)
+    losses = trainer.losses.cpu() if isinstance(loss, Mapping) else trainer.losses.cpu()[:, 0]
+    return Fitted(model.eval(), trainer.ema, losses, trainer.elapsed(), trainer.rank)

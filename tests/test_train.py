@@ -124,7 +124,7 @@ def test_gradient_clipping_bounds_the_step():
         False,
         False,
     )
-    trainer.optimizer.register_step_pre_hook(
+    trainer.players[0].optimizer.register_step_pre_hook(
         lambda *_: norms.append(torch.cat([p.grad.flatten() for p in trainer.parameters]).norm())
     )
     trainer.take_step(data())
@@ -136,6 +136,7 @@ def settings_of(steps):
         "name": "",
         "steps": steps,
         "lr": 0.01,
+        "betas": [0.9, 0.999],
         "warmup": 1,
         "clip": 1.0,
         "weight_decay": 0.0,
@@ -283,6 +284,93 @@ def test_compiled_steps_are_the_eager_ones():
     assert torch.allclose(trained(True).loss, trained(False).loss, rtol=1e-5)
 
 
+class Pair(nn.Module):
+    """Two networks that want different things of the product of their parameters' sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        self.other = nn.Linear(1, 1)
+
+
+TURNS = {
+    "two": lambda m, x, y, draw: (m.two(x) - m.one(x) - draw.normal(2)).square().mean(),
+    "one": lambda m, x, y: -(m.two(x) - m.one(x)).square().mean().cos(),
+}
+
+
+def run_pair(turns=TURNS, steps=6, **options):
+    torch.manual_seed(0)
+    options = {"steps": steps, "lr": 0.01, "progress": False, **options}
+    return fit(Pair(), turns, shuffled(*data(), batch_size=8), **options)
+
+
+def test_each_player_moves_its_own_parameters_alone():
+    torch.manual_seed(0)
+    start = Pair()
+    only_two = run_pair({"two": TURNS["two"]}, steps=3).model
+    assert same(only_two.one, start.one)
+    assert not same(only_two.two, start.two)
+    both = run_pair(steps=3)
+    assert same(both.model.other, start.other)
+    assert not same(both.model.one, start.one)
+    assert both.loss.shape == (3, 2)
+    assert all(p.requires_grad for p in both.model.parameters())
+
+
+def test_players_take_turns_as_a_plain_loop_does():
+    """Two AdamW over one batch, one after the other: the second sees what the first has learnt."""
+    steps, betas, (x, y) = 5, (0.5, 0.9), data()
+    fitted = run_pair(steps=steps, betas=betas, clip=1e9)
+    torch.manual_seed(0)
+    pair = Pair().train()
+    optimizers = {n: torch.optim.AdamW(getattr(pair, n).parameters(), betas=betas, weight_decay=0.0) for n in TURNS}
+    for step in range(steps):
+        draw = Draw(generator(0, step), slice(0, 8), 8)
+        for name, optimizer in optimizers.items():
+            optimizer.param_groups[0]["lr"] = learning_rate(step, steps=steps, peak=0.01, warmup=2)
+            batch = shuffled(x, y, batch_size=8)(step)
+            loss = TURNS[name](pair, *batch, draw=draw) if name == "two" else TURNS[name](pair, *batch)
+            pair.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert float(fitted.loss[step, list(TURNS).index(name)]) == pytest.approx(float(loss.detach()), rel=1e-5)
+    for trained, expected in zip(fitted.model.parameters(), pair.parameters(), strict=True):
+        assert torch.allclose(trained, expected, atol=1e-6)
+
+
+def test_players_resume_to_the_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    whole, path = run_pair(), tmp_path / "pair.safetensors"
+    monkeypatch.setattr(train.Trainer, "train", stopped_at(4, train.Trainer.train))
+    with pytest.raises(KeyboardInterrupt):
+        run_pair(checkpoint=path)
+    monkeypatch.undo()
+    assert read_tensors(path)[1]["step"] == 4
+    resumed = run_pair(checkpoint=path)
+    assert same(resumed.ema, whole.ema)
+    assert torch.equal(resumed.loss, whole.loss)
+
+
+def stopped_at(last, training):
+    """`Trainer.train` that is interrupted when it asks for the batch of step `last`."""
+
+    def interrupted(self, batches, *rest):
+        def until(step):
+            if step == last:
+                raise KeyboardInterrupt
+            return batches(step)
+
+        training(self, until, *rest)
+
+    return interrupted
+
+
+def test_a_player_that_the_model_lacks_is_refused():
+    with pytest.raises(AttributeError, match="three"):
+        run_pair({"three": TURNS["two"]})
+
+
 WORKER = """
 import sys, torch
 torch.set_num_threads(1)
@@ -295,19 +383,23 @@ model = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2)).double()
 g = torch.Generator().manual_seed(0)
 x, y = torch.randn(40, 3, generator=g).double(), torch.randn(40, 2, generator=g).double()
 loss = lambda model, x, y, draw: (model(x + 0.1 * draw.normal(3)) - y).square().mean()
-fitted = fit(model, loss, shuffled(x, y, batch_size=8), steps=25, lr=0.01, progress=False)
+losses = loss if sys.argv[2] == "alone" else {"0": loss, "2": lambda model, x, y: -(model(x) - y).abs().mean()}
+fitted = fit(model, losses, shuffled(x, y, batch_size=8), steps=25, lr=0.01, progress=False)
 if fitted.rank == 0:
     write_tensors(Path(sys.argv[1]), {**fitted.ema.state_dict(), "loss": fitted.loss}, {})
 """
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path):
+@pytest.mark.parametrize("players", ["alone", "in turn"])
+def test_two_processes_take_the_steps_of_one(tmp_path, players):
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    subprocess.run([sys.executable, script, tmp_path / "one.safetensors"], check=True)
+    subprocess.run([sys.executable, script, tmp_path / "one.safetensors", players], check=True)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MINILIB_DEVICE": "cpu"}
-    subprocess.run([*torchrun, script, tmp_path / "two.safetensors"], check=True, env=environment, capture_output=True)
+    subprocess.run(
+        [*torchrun, script, tmp_path / "two.safetensors", players], check=True, env=environment, capture_output=True
+    )
     one, two = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "two"))
     assert one.keys() == two.keys()
     for key in one:

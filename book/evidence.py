@@ -18,7 +18,8 @@ import nbformat
 
 from book.claims import EVIDENCE, records
 from book.common import chapters, read_notebook, shown, tags, write_whole
-from book.notebook import digest, execute
+from book.digest import digest
+from book.notebook import execute
 
 MACHINE = "from minilib import runtime\n\nprint(runtime.report())"
 

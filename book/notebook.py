@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import io
-import json
 import os
 import re
 import sys
@@ -38,7 +36,7 @@ from book.common import (
     tidy,
     write_whole,
 )
-from book.sources import closure, imports, parse_cell
+from book.digest import digest
 
 FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
@@ -67,14 +65,6 @@ def apply(path: Path) -> None:
     notebook.metadata = old.metadata
     write_whole(path, notebook_text(tidy(notebook)))
     print(f"{shown(path)}: text applied; now run: {make_chapter(path)}")
-
-
-def digest(notebook: Any) -> str:
-    """A hash of the notebook's code and of every module of minilib that it imports, directly or not."""
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    modules = closure(name for source in cells for name in imports(parse_cell(source)))
-    texts = {name: path.read_text(encoding="utf-8") for name, path in modules.items()}
-    return hashlib.sha256(json.dumps([cells, texts]).encode()).hexdigest()[:16]
 
 
 def quantised(png: bytes) -> bytes:

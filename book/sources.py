@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -32,17 +32,31 @@ def library() -> list[Path]:
     return sorted((ROOT / "minilib").rglob("*.py"))
 
 
-def imports(tree: ast.Module, package: str = "") -> set[str]:
-    """The modules of minilib that the code imports, wherever it does so. `package` resolves `from . import`."""
-    names: set[str] = set()
+def resolved_imports(tree: ast.Module, package: str = "") -> dict[str, tuple[str, str]]:
+    """What each import binds of minilib, wherever it stands: name → (module, name in it, or "" for the module itself).
+
+    `package` resolves `from . import`.
+    """
+    bound: dict[str, tuple[str, str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            for alias in node.names:
+                bound[alias.asname or alias.name] = (alias.name, "")
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}  # `from minilib import plot` too
-    return {name for name in names if name.split(".")[0] == "minilib" and module_file(name)}
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"  # `from minilib import plot` binds a module
+                bound[alias.asname or alias.name] = (whole, "") if module_file(whole) else (base, alias.name)
+    return {name: found for name, found in bound.items() if found[0].split(".")[0] == "minilib"}
+
+
+def imports(tree: ast.Module, package: str = "") -> set[str]:
+    """The modules of minilib that the code imports, wherever it does so. `package` resolves `from . import`."""
+    found: set[str] = set()
+    for holder, _ in resolved_imports(tree, package).values():
+        found |= {holder, holder.rpartition(".")[0]}
+    return {name for name in found if module_file(name)}
 
 
 def module_imports(path: Path) -> set[str]:
@@ -50,20 +64,6 @@ def module_imports(path: Path) -> set[str]:
     name = module_name(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     return imports(ast.parse(path.read_text(encoding="utf-8")), package)
-
-
-def closure(modules: Iterable[str]) -> dict[str, Path]:
-    """The modules, the packages that hold them, and all that these import in turn, sorted by name."""
-    found: dict[str, Path] = {}
-    todo = list(modules)
-    while todo:
-        module = todo.pop()
-        path = module_file(module)
-        if module in found or path is None:
-            continue
-        found[module] = path
-        todo += [*module_imports(path), module.rpartition(".")[0]]
-    return dict(sorted(found.items()))
 
 
 def named(node: ast.stmt) -> list[str]:

@@ -163,11 +163,38 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(tool, chapter: Path,
 
 
 @pytest.mark.parametrize(
-    ("module", "stale"), [("shapes", True), ("units", True), ("__init__", True), ("runtime", False)]
+    ("module", "old", "new", "stale"),
+    [
+        ("shapes", "SIDE = 3.0", "SIDE = 4.0", True),  # a default of the function that the chapter calls
+        ("shapes", "self.side = side", "self.side = 2 * side", False),  # a class that it does not use
+        ("units", "return function", "return lambda side: function(side)", True),  # through a decorator
+        ("units", '"""Units."""', '"""Units."""\nimport math\n\n\ndef cubed(side):\n    return side**3', False),
+        ("units", '"""Units."""', '"""Units."""\nassert True', True),  # what an import runs, whoever asked for it
+        ("__init__", '"""', '"""The library. ', False),
+        ("units", '"""Units."""', '"""Units."""\n# a comment', False),
+        ("claims", "three standard deviations", "two", False),  # a module that it does not import
+    ],
 )
-def test_outputs_are_stale_when_a_module_they_rest_on_changes(tool, tree: Path, module: str, stale: bool) -> None:
+def test_outputs_are_stale_when_what_they_rest_on_changes(
+    tool, tree: Path, chapter: Path, module: str, old: str, new: str, stale: bool
+) -> None:
+    change(chapter, append("shapes.area()"))
+    assert tool("notebook", "run").returncode == 0
     file = tree / f"minilib/{module}.py"
-    file.write_text(file.read_text() + "\n# a change\n")
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    assert tool("notebook", "check").returncode == int(stale)
+
+
+@pytest.mark.parametrize(("source", "stale"), [("'area_'", True), ("f'area_{1}'", True), ("'volumes'", False)])
+def test_outputs_are_stale_when_weights_they_name_change(tool, tree: Path, chapter: Path, source, stale) -> None:
+    card = tree / "minilib/weights/area_digits.json"
+    card.parent.mkdir()
+    card.write_text('{"sha256": "1"}')
+    change(chapter, append(source.replace("area_", "area_dig")))
+    assert tool("notebook", "run").returncode == 0
+    card.write_text('{"sha256": "2"}')
     assert tool("notebook", "check").returncode == int(stale)
 
 
@@ -175,13 +202,13 @@ def test_outputs_are_stale_when_a_module_they_rest_on_changes(tool, tree: Path, 
     ("source", "package", "expected"),
     [
         ("import minilib", "", {"minilib"}),
-        ("import minilib.weights as w, os", "", {"minilib.weights"}),
+        ("import minilib.weights as w, os", "", {"minilib", "minilib.weights"}),
         ("from minilib import layers, claims", "", {"minilib", "minilib.layers", "minilib.claims"}),
-        ("from minilib.layers import mlp", "", {"minilib.layers"}),
+        ("from minilib.layers import mlp", "", {"minilib", "minilib.layers"}),
         ("def f():\n    from minilib import runtime", "", {"minilib", "minilib.runtime"}),
         ("from . import layers", "minilib", {"minilib", "minilib.layers"}),
-        ("from .layers import mlp", "minilib", {"minilib.layers"}),
-        ("from ..layers import mlp", "minilib.data", {"minilib.layers"}),
+        ("from .layers import mlp", "minilib", {"minilib", "minilib.layers"}),
+        ("from ..layers import mlp", "minilib.data", {"minilib", "minilib.layers"}),
         ("%matplotlib inline\n!ls\nfrom minilib import layers", "", {"minilib", "minilib.layers"}),
         ("from minilibrary import layers\nimport torch", "", set()),
     ],

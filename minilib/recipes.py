@@ -30,7 +30,7 @@ class Recipe:
 
     name: str
     model: Callable[[], Any]
-    loss: Callable[..., Tensor]
+    loss: Callable[..., Tensor] | dict[str, Callable[..., Tensor]]  # one, or one for each network that takes turns
     data: Callable[[], tuple[Tensor, ...]]
     quick: int
     full: int
@@ -38,7 +38,9 @@ class Recipe:
     sample: Callable[..., Tensor] | None = None  # (model, n, generator) → (n, C, H, W)
     batch_size: int = 64
     lr: float = 5e-3
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    seeds: tuple[int, ...] = ()  # of the trainings at the quick budget that ship too, as NAME_seed1, …
     limits: str = ""
 
     def train(self, *, steps: int | None = None, seed: int = 0, **options: Any) -> Fitted:
@@ -51,12 +53,14 @@ class Recipe:
             raise ValueError(f"expected 1 step or more, got {steps}")
         runtime.seed_everything(seed)
         batches = shuffled(*self.data(), batch_size=self.batch_size, seed=seed)
-        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay, "seed": seed, "name": self.name}
+        settings: dict[str, Any] = {"lr": self.lr, "betas": self.betas, "weight_decay": self.weight_decay}
+        settings |= {"seed": seed, "name": self.name}
         return fit(self.model(), self.loss, batches, steps=steps, **settings, **options)
 
     def settings(self) -> dict[str, Any]:
         """The numbers that the shipped weights depend on, for their card."""
-        return {"full": self.full, "batch_size": self.batch_size, "lr": self.lr, "weight_decay": self.weight_decay}
+        numbers = {"quick": self.quick, "full": self.full, "batch_size": self.batch_size}
+        return {**numbers, "lr": self.lr, "betas": list(self.betas), "weight_decay": self.weight_decay}
 
 
 def sample_autoencoder(model: Autoencoder, n: int, generator: torch.Generator) -> Tensor:
@@ -138,11 +142,13 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def train_and_save(name: str, folder: Path, *, steps: int | None = None, seed: int = 0, **options: Any) -> Path:
-    """Run a recipe and write what it gave as `folder/NAME.safetensors` with its card; return the file's path.
+def train_and_save(
+    name: str, folder: Path, *, steps: int | None = None, seed: int = 0, file: str | None = None, **options: Any
+) -> Path:
+    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card; return the file's path.
 
-    The weights are the averaged ones, in float16, and the score is that of these very weights. Under torchrun every
-    process trains; each scores, and the first one writes.
+    `file` is the recipe's name unless given. The weights are the averaged ones, in float16, and the score is that of
+    these very weights. Under torchrun every process trains; each scores, and the first one writes.
     """
     recipe = get(name)
     fitted = recipe.train(steps=steps, seed=seed, **options)
@@ -163,7 +169,7 @@ def train_and_save(name: str, folder: Path, *, steps: int | None = None, seed: i
         started = time.perf_counter()
         recipe.sample(shipped, 1000, torch.Generator().manual_seed(seed))
         about["seconds_per_1000_samples"] = round(time.perf_counter() - started, 3)
-    path = folder / f"{name}.safetensors"
+    path = folder / f"{file or name}.safetensors"
     if fitted.rank == 0:
         save_weights(shipped, path, about)
     return path

@@ -100,10 +100,10 @@ def test_what_ships_scores_as_its_card_says(name, few_digits):
         assert isinstance(value, float)
         if key == "accuracy":
             assert value == pytest.approx(says[key], abs=0.01)
-        elif key == "mse":
-            assert value == pytest.approx(says[key], rel=0.1)
-        else:
+        elif key.startswith("fd_"):
             assert 0.9 * says[key] < value < says[key] + 20
+        else:
+            assert value == pytest.approx(says[key], rel=0.1)
 
 
 def test_untrained_weights_score_far_worse(few_digits):
@@ -141,10 +141,11 @@ def test_the_seed_decides_the_start_and_the_order(tiny, monkeypatch):
 def test_the_recipes_numbers_and_the_callers_options_reach_fit(tiny, monkeypatch):
     asked = {}
     monkeypatch.setattr(recipes, "fit", lambda model, loss, batches, **options: asked.update(options, batch=batches(0)))
-    tiny(lr=0.5, weight_decay=0.25, batch_size=7).train(steps=2, seed=4, clip=3.0)
+    tiny(lr=0.5, betas=(0.0, 0.9), weight_decay=0.25, batch_size=7).train(steps=2, seed=4, clip=3.0)
     (x,) = asked.pop("batch")
     assert x.shape == (7, 3)
-    assert asked == {"steps": 2, "seed": 4, "lr": 0.5, "weight_decay": 0.25, "name": "tiny", "clip": 3.0}
+    numbers = {"lr": 0.5, "betas": (0.0, 0.9), "weight_decay": 0.25, "clip": 3.0}
+    assert asked == {"steps": 2, "seed": 4, "name": "tiny", **numbers}
 
 
 # ---------- training into a folder ----------
@@ -180,9 +181,17 @@ def test_weights_and_card_are_written_and_the_score_is_theirs(tiny, tmp_path):
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert (card["name"], card["steps"], card["seed"], card["parameters"]) == ("tiny", 4, 2, 18)
     assert card["score"] == {"error": 0.33333}
-    assert card["recipe"] == recipe.settings() == {"full": 5, "batch_size": 8, "lr": 5e-3, "weight_decay": 0.0}
+    numbers = {"quick": 3, "full": 5, "batch_size": 8, "lr": 5e-3, "betas": [0.9, 0.999], "weight_decay": 0.0}
+    assert card["recipe"] == recipe.settings() == numbers
     assert card["limits"] == "None known."
     assert card["seconds_per_1000_samples"] >= 0
+
+
+def test_another_name_for_the_file_and_its_card(tiny, tmp_path):
+    tiny()
+    path = recipes.train_and_save("tiny", tmp_path, file="tiny_seed1", seed=1, progress=False)
+    assert {file.name for file in tmp_path.iterdir()} == {"tiny_seed1.safetensors", "tiny_seed1.json"}
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["name"] == "tiny_seed1"
 
 
 def test_a_recipe_that_draws_nothing_says_no_time_for_it(tiny, tmp_path):

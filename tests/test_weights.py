@@ -136,27 +136,26 @@ def test_full_or_read_only_disk_leaves_what_was_there(tmp_path, monkeypatch, cod
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_every_shipped_file_has_a_whole_card_and_scores_as_it_says():
-    assert weights.names() == sorted(recipes.RECIPES)
-    for name in weights.names():
+def shipped_files():
+    """(name of the weights, their recipe, the steps they took)"""
+    for name, recipe in recipes.RECIPES.items():
+        yield name, recipe, recipe.full
+        yield from ((f"{name}_seed{seed}", recipe, recipe.quick) for seed in recipe.seeds)
+
+
+def test_every_shipped_file_has_a_whole_card():
+    assert weights.names() == sorted(name for name, _, _ in shipped_files())
+    facts = {"sha256", "recipe", "steps", "seed", "data", "seconds", "machine", "score", "limits", "parameters"}
+    for name, recipe, steps in shipped_files():
         card = weights.card(name)
-        assert {
-            "sha256",
-            "recipe",
-            "steps",
-            "seed",
-            "data",
-            "seconds",
-            "machine",
-            "score",
-            "limits",
-            "parameters",
-        } <= card.keys()
-        assert card["recipe"] == recipes.get(name).settings(), (
-            f"{name} was trained by another recipe: make weights NAME={name}"
-        )
-        assert card["steps"] == recipes.get(name).full
+        assert facts <= card.keys()
+        assert card["recipe"] == recipe.settings(), f"{name} was trained by another recipe: make weights NAME={name}"
+        assert card["steps"] == steps
         assert card["bytes"] <= 3_000_000
+        if recipe.sample and name == recipe.name:
+            assert {len(values) for values in card["samples"].values()} == {5}
+            assert {len(values) for values in card["quick"].values()} == {3}
+            assert card["rated_by"] == weights.card("digit_classifier")["sha256"]
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))

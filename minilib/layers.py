@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 
@@ -16,6 +18,51 @@ def up(channels_in: int, channels_out: int) -> nn.Sequential:
     """Double the resolution: (B, channels_in, H, W) → (B, channels_out, 2H, 2W). `channels_out` is a multiple of 8."""
     conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
     return nn.Sequential(conv, nn.GroupNorm(8, channels_out), nn.SiLU())
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ / √D) v: for each query the average of the values v, weighted by how well their keys fit it.
+
+    q (…, L, D), k (…, S, D), v (…, S, E) → (…, L, E). Vaswani et al. (2017), eq. 1.
+    """
+    fit = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (…, L, S)
+    return fit.softmax(dim=-1) @ v  # (…, L, E)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, h (B, L, D) → (B, L, D). Vaswani et al. (2017), section 3.2.2."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        if dim % heads != 0:
+            raise ValueError(f"expected a dim that {heads} heads can share equally, got {dim}")
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, h: Tensor) -> Tensor:
+        B, L, D = h.shape
+        qkv = self.qkv(h).view(B, L, 3, self.heads, D // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, D/heads) each
+        heads = attend(q, k, v)  # (B, heads, L, D/heads)
+        return self.out(heads.transpose(1, 2).reshape(B, L, D))  # side by side, then mixed
+
+
+class TransformerBlock(nn.Module):
+    """L vectors h (B, L, D) → (B, L, D): they look at each other, then each is worked on by itself.
+
+    Both steps are added to what was there, and normalised before ("pre-norm"): Xiong et al. (2020).
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(dim), Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = h + self.attention(self.norm1(h))
+        return h + self.mlp(self.norm2(h))
 
 
 def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:

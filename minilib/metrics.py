@@ -68,7 +68,7 @@ def covariance_root(x: Tensor) -> Tensor:
 def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Unbiased squared MMD between features a (N, D) and b (M, D) with the cubic kernel, from all pairs at once: KID.
 
-    Bińkowski et al. (2018, eq. 4). Two sets from one distribution give 0 on average, so less than 0 half of the time.
+    Bińkowski et al. (2018, eq. 4). Two sets from one distribution give 0 on average, so it is often below 0.
     Raises ValueError as `frechet_distance` does.
     """
     a, b = as_features(a, b, at_least=2)

@@ -17,8 +17,20 @@ from minilib import runtime
 from minilib.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_loss, sample_fitted_gaussian
 from minilib.classifier import DigitClassifier, accuracy, classification_loss
 from minilib.data import digits
+from minilib.denoising import (
+    WideAutoencoder,
+    WideConfig,
+    add_any_noise,
+    add_noise,
+    denoising_loss,
+    falling_noise,
+    walk_down,
+)
+from minilib.gan import GAN, GANConfig, covered_classes, discriminator_loss, generator_loss, sample_gan
+from minilib.mae import MaskedAutoencoder, choose_patches, hidden_patches, mae_loss, patchify
 from minilib.metrics import features, frechet_distance
-from minilib.train import Fitted, fit, shuffled
+from minilib.train import Draw, Fitted, fit, shuffled
+from minilib.vae import VAE, elbo, sample_vae, vae_loss
 from minilib.weights import load_pretrained, save_weights
 
 MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
@@ -93,6 +105,71 @@ def score_classifier(model: DigitClassifier) -> dict[str, float]:
     return {"accuracy": accuracy(model, x_test, y_test), "fd_floor": floor}
 
 
+def sample_denoiser(model: WideAutoencoder, n: int, generator: torch.Generator) -> Tensor:
+    """Walk down from the mean digit under heavy noise, guessing and going part of the way: (n, 1, 28, 28)."""
+    sigmas = falling_noise(5.0, 0.2, 20)
+    noisy = digits.load("train")[0].mean(dim=0) + sigmas[0] * torch.randn(n, 1, 28, 28, generator=generator)
+    return walk_down(lambda x, _: runtime.in_blocks(model, x), noisy, sigmas, generator)
+
+
+def score_denoiser(model: WideAutoencoder) -> dict[str, float]:
+    """On the 10,000 test digits: the error that is left of noise of level 0.5; and FD of as many drawn pictures."""
+    x, reference = digits.load("test")[0], digits.load("train")[0][::2]
+    network = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
+    noisy = add_noise(x, Draw(torch.Generator().manual_seed(0), slice(None), len(x)), sigma=0.5)
+    drawn = sample_denoiser(model, len(x), torch.Generator().manual_seed(0))
+    return {
+        "mse_denoised": float((runtime.in_blocks(model, noisy) - x).square().mean()),
+        "fd_samples": frechet_distance(features(network, drawn), features(network, reference)),
+    }
+
+
+def score_mae(model: MaskedAutoencoder) -> dict[str, float]:
+    """Error per pixel on the hidden patches of the 10,000 test digits, 12 of their 49 patches being seen."""
+    x = digits.load("test")[0]
+    kept = choose_patches(torch.rand(len(x), model.patches, generator=torch.Generator().manual_seed(0)), 12)
+    dev, blocks = runtime.device(), zip(x.split(500), kept.split(500), strict=True)
+    with torch.no_grad():
+        rebuilt = torch.cat([model(a.to(dev), b.to(dev)).cpu() for a, b in blocks])  # (N, P, patch²)
+    error = (rebuilt - patchify(x, model.config.patch)).square().mean(dim=2)
+    hidden = hidden_patches(kept, model.patches)
+    return {"mse_hidden": float((error * hidden).sum() / hidden.sum())}
+
+
+def score_vae(model: VAE) -> dict[str, float]:
+    """On the 10,000 test digits: ELBO in nats, error per pixel, and FD of what is rebuilt and of what is drawn."""
+    x, reference = digits.load("test")[0], digits.load("train")[0][::2]
+    network = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
+    eps = torch.randn(len(x), model.code_dim, generator=torch.Generator().manual_seed(0))
+    dev, blocks = runtime.device(), zip(x.split(500), eps.split(500), strict=True)
+    with torch.no_grad():
+        bound = torch.cat([elbo(model, a.to(dev), b.to(dev)).cpu() for a, b in blocks])  # (N,)
+    rebuilt, drawn = runtime.in_blocks(model, x), sample_vae(model, len(x), torch.Generator().manual_seed(0))
+    real = features(network, reference)
+    return {
+        "elbo": float(bound.mean()),
+        "mse": float((rebuilt - x).square().mean()),
+        "fd_reconstructions": frechet_distance(features(network, rebuilt), real),
+        "fd_samples": frechet_distance(features(network, drawn), real),
+    }
+
+
+def score_gan(model: GAN) -> dict[str, float]:
+    """FD of 10,000 drawn pictures from as many training digits, and how many of the ten digits they cover.
+
+    Of a conditional model also its agreement: the share of pictures that the classifier takes for the digit asked for.
+    """
+    network = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
+    drawn = sample_gan(model, 10_000, torch.Generator().manual_seed(0))
+    probabilities = runtime.in_blocks(network, drawn).softmax(dim=1)
+    fd = frechet_distance(features(network, drawn), features(network, digits.load("train")[0][::2]))
+    score = {"fd_samples": fd, "digits_covered": float(covered_classes(probabilities))}
+    if model.generator.classes:
+        asked = torch.arange(len(drawn)) % model.generator.classes
+        score["agreement"] = float((probabilities.argmax(dim=1) == asked).float().mean())
+    return score
+
+
 ae_digits = Recipe(
     name="ae_digits",
     model=Autoencoder,
@@ -132,7 +209,84 @@ digit_classifier = Recipe(
     limits="Sees digits only; its features say nothing about other pictures.",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (digit_classifier, ae_digits, ae_digits_2d)}
+vae_digits = Recipe(
+    name="vae_digits",
+    model=VAE,
+    loss=vae_loss,
+    data=lambda: (digits.load("train")[0],),
+    quick=400,
+    full=20_000,
+    score=score_vae,
+    sample=sample_vae,
+    limits="Draws digits, but blurred ones: it shows the mean of what a code could be.",
+)
+
+dae_digits = Recipe(
+    name="dae_digits",
+    model=partial(WideAutoencoder, WideConfig(maps=64, blocks=2)),
+    loss=partial(denoising_loss, corrupt=partial(add_any_noise, low=0.2, high=5.0)),
+    data=lambda: (digits.load("train")[0],),
+    quick=300,
+    full=12_000,
+    score=score_denoiser,
+    sample=sample_denoiser,
+    limits="Knows the noise level only from looking; its strokes sometimes belong to no digit.",
+)
+
+mae_digits = Recipe(
+    name="mae_digits",
+    model=MaskedAutoencoder,
+    loss=mae_loss,
+    data=lambda: (digits.load("train")[0],),
+    quick=300,
+    full=6_000,
+    score=score_mae,
+    lr=2e-3,
+    limits="Paints the mean of what could be there: blurred where the 12 patches it sees do not say.",
+)
+
+gan_digits = Recipe(
+    name="gan_digits",
+    model=GAN,
+    loss={"discriminator": discriminator_loss, "generator": generator_loss},
+    data=lambda: (digits.load("train")[0],),
+    quick=1000,
+    full=40_000,
+    score=score_gan,
+    sample=sample_gan,
+    lr=3e-3,
+    betas=(0.0, 0.9),
+    seeds=(1, 2, 3, 4),
+    limits="Draws digits only, some of them broken. How much of the data it misses is claim GAN-3.",
+)
+
+cgan_digits = Recipe(
+    name="cgan_digits",
+    model=partial(GAN, GANConfig(classes=10)),
+    loss={"discriminator": discriminator_loss, "generator": generator_loss},
+    data=lambda: digits.load("train"),
+    quick=1500,
+    full=5_000,
+    score=score_gan,
+    sample=sample_gan,
+    lr=3e-3,
+    betas=(0.0, 0.9),
+    limits="Draws the digit that it is asked for, most of the time.",
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        digit_classifier,
+        ae_digits,
+        ae_digits_2d,
+        vae_digits,
+        dae_digits,
+        mae_digits,
+        gan_digits,
+        cgan_digits,
+    )
+}
 
 
 def get(name: str) -> Recipe:

@@ -331,18 +331,16 @@ def fit(
     A loss that needs randomness takes a keyword `draw` (see `Draw`). `clip` bounds the gradient's norm, `ema` is the
     decay of the averaged weights, `amp` means half precision where the device is a CUDA GPU. With `checkpoint` the run
     saves itself every 500 steps, and goes on from that file where it exists, to the bit. Under torchrun each process
-    takes its rows of every batch: the steps are those of one process, to rounding.
-
-    Networks that train in turn have a loss each: {"discriminator": …, "generator": …} names submodules of the model. In
-    every step each takes its turn, in that order and on the same batch, and its loss moves its own parameters alone.
+    takes its rows of every batch: the steps are those of one process, to rounding. Networks that train in turn have a
+    loss each: {"discriminator": …, "generator": …} names submodules of the model. In every step each takes its turn, in
+    that order and on the same batch, and its loss moves its own parameters alone.
 
     Raises AttributeError when the model has no submodule of that name, ValueError when the checkpoint is of another run
     or a batch does not divide among the processes, OSError when the checkpoint cannot be written, FloatingPointError
     when the loss stops being finite (nothing is saved then).
     """
-    warmup = min(warmup, steps // 2)
-    run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas), "warmup": warmup, "clip": clip}
-    run |= {"weight_decay": weight_decay, "ema": ema, "seed": seed}
+    run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas), "warmup": min(warmup, steps // 2)}
+    run |= {"clip": clip, "weight_decay": weight_decay, "ema": ema, "seed": seed}
     with torch.random.fork_rng():  # each step seeds the global generator for itself: leave the caller's as it was
         trainer = Trainer(model, loss, run, device or runtime.local_device(), amp, compile)
         trainer.train(batches, checkpoint, progress)

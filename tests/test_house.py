@@ -20,7 +20,7 @@ FLOORS = [  # imports point down, or to a neighbour on the same floor
     {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
      "minilib.plot", "minilib.layers"},
     {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims"},
-    {"minilib.autoencoder", "minilib.classifier"},
+    {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan"},
     {"minilib.recipes", "minilib.__main__"},
 ]  # fmt: skip
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -107,7 +107,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> None:
-    assert wheel.stat().st_size < 10_000_000
+    assert wheel.stat().st_size < 25_000_000
     assert wheel.name.startswith(f"minilib-{minilib.__version__}-")
     kinds = {".py", ".npz", ".safetensors", ".json"}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minilib").rglob("*") if path.suffix in kinds}

@@ -1,7 +1,11 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
 
-from minilib.layers import down, require_images, up
+from minilib.layers import Attention, TransformerBlock, attend, down, require_images, up
 
 
 @pytest.mark.parametrize("size", [4, 28, 32])
@@ -29,3 +33,96 @@ def test_require_images_refuses_shape_and_dtype(x):
 
 def test_require_images_lets_pictures_pass():
     assert require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
+
+
+# ---------- attention ----------
+
+
+def filled(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module in float64 with every tensor random: biases that start at 0 would hide whole branches."""
+    g = torch.Generator().manual_seed(seed)
+    for p in module.double().parameters():
+        p.data = 0.5 * torch.randn(p.shape, generator=g, dtype=torch.float64)
+    return module
+
+
+def tokens(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@settings(max_examples=20)
+@given(
+    batch=st.integers(1, 3),
+    heads=st.integers(1, 3),
+    queries=st.integers(1, 5),
+    keys=st.integers(1, 5),
+    dim=st.integers(1, 8),
+    scale=st.sampled_from([1.0, 0.01, 30.0]),
+)
+def test_attend_is_torchs(batch, heads, queries, keys, dim, scale):
+    q, k = scale * tokens(batch, heads, queries, dim), tokens(batch, heads, keys, dim, seed=2)
+    v = tokens(batch, heads, keys, dim + 1, seed=3)
+    assert distance(attend(q, k, v), F.scaled_dot_product_attention(q, k, v)) < 1e-10
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+@pytest.mark.parametrize("heads", [1, 2, 6])
+def test_attention_is_torchs_forward_and_backward(heads, scale):
+    ours, theirs = filled(Attention(12, heads)), nn.MultiheadAttention(12, heads, batch_first=True).double()
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight.data, ours.qkv.bias.data
+    theirs.out_proj.weight.data, theirs.out_proj.bias.data = ours.out.weight.data, ours.out.bias.data
+    x, y = (scale * tokens(3, 7, 12)).requires_grad_(), (scale * tokens(3, 7, 12)).requires_grad_()
+    a, b = ours(x), theirs(y, y, y, need_weights=False)[0]
+    assert distance(a, b) < 1e-10
+    for output in (a, b):
+        output.square().sum().backward()
+    assert distance(x.grad, y.grad) < 1e-10
+    assert distance(ours.qkv.weight.grad, theirs.in_proj_weight.grad) < 1e-10
+
+
+def test_a_block_is_torchs_pre_norm_layer():
+    ours = filled(TransformerBlock(12, 3))
+    theirs = nn.TransformerEncoderLayer(12, 3, 48, 0.0, F.gelu, batch_first=True, norm_first=True).double()
+    theirs.self_attn.in_proj_weight.data, theirs.self_attn.in_proj_bias.data = (
+        ours.attention.qkv.weight.data,
+        ours.attention.qkv.bias.data,
+    )
+    pairs = [
+        (theirs.self_attn.out_proj, ours.attention.out),
+        (theirs.linear1, ours.mlp[0]),
+        (theirs.linear2, ours.mlp[2]),
+        (theirs.norm1, ours.norm1),
+        (theirs.norm2, ours.norm2),
+    ]
+    for there, here in pairs:
+        there.weight.data, there.bias.data = here.weight.data, here.bias.data
+    x, y = tokens(2, 5, 12).requires_grad_(), tokens(2, 5, 12).requires_grad_()
+    a, b = ours(x), theirs(y)
+    assert distance(a, b) < 1e-10
+    for output in (a, b):
+        output.square().sum().backward()
+    assert distance(x.grad, y.grad) < 1e-10
+
+
+def test_attention_weights_are_an_average():
+    values = tokens(1, 6, 4)
+    out = attend(tokens(1, 3, 4, seed=2), tokens(1, 6, 4, seed=3), values)
+    assert (out <= values.amax(dim=1, keepdim=True)).all()
+    assert (out >= values.amin(dim=1, keepdim=True)).all()
+    assert torch.allclose(attend(torch.zeros(1, 1, 4).double(), values, values)[0, 0], values[0].mean(dim=0))
+
+
+def test_attention_has_no_sense_of_order():
+    """Shuffled tokens give the same answers, shuffled: order has to come from position embeddings."""
+    block, x, order = filled(TransformerBlock(8, 2)), tokens(1, 6, 8), torch.tensor([3, 0, 5, 1, 4, 2])
+    assert torch.allclose(block(x[:, order]), block(x)[:, order], atol=1e-12)
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(10, 3), (4, 8)])
+def test_heads_must_share_the_width_equally(dim, heads):
+    with pytest.raises(ValueError, match=f"{heads} heads can share equally, got {dim}"):
+        Attention(dim, heads)

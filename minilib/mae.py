@@ -1,0 +1,102 @@
+"""The masked autoencoder: hide most patches of a picture, encode what is left, and paint the rest (He et al., 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from minilib.layers import TransformerBlock, require_images
+from minilib.train import Draw
+
+
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """Cut pictures x (B, C, H, W) into squares of patch × patch pixels: (B, P, C·patch²), row by row.
+
+    Raises ValueError unless `patch` divides H and W.
+    """
+    B, C, H, W = x.shape
+    if H % patch or W % patch:
+        raise ValueError(f"expected pictures whose height and width {patch} divides, got {tuple(x.shape)}")
+    x = x.view(B, C, H // patch, patch, W // patch, patch)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C * patch**2)  # (B, rows, columns, C, patch, patch) → (B, P, …)
+
+
+def unpatchify(patches: Tensor, patch: int, size: int) -> Tensor:
+    """The inverse of `patchify` for square pictures: (B, P, C·patch²) → (B, C, size, size)."""
+    B, rows = len(patches), size // patch
+    x = patches.reshape(B, rows, rows, -1, patch, patch)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(B, -1, size, size)  # (B, C, rows, patch, columns, patch) → (B, C, H, W)
+
+
+def choose_patches(lots: Tensor, keep: int) -> Tensor:
+    """From lots, uniform numbers (B, P), the places (B, keep) of the patches that stay: every set is equally likely."""
+    if not 1 <= keep < lots.shape[1]:
+        raise ValueError(f"expected to keep between 1 and {lots.shape[1] - 1} of {lots.shape[1]} patches, got {keep}")
+    return lots.argsort(dim=1)[:, :keep]
+
+
+def take(h: Tensor, places: Tensor) -> Tensor:
+    """Of vectors h (B, P, D) those at places (B, K): (B, K, D)."""
+    return h.gather(1, places[:, :, None].expand(-1, -1, h.shape[2]))
+
+
+def hidden_patches(kept: Tensor, total: int) -> Tensor:
+    """1 where a patch is hidden and 0 where it is among kept (B, K): (B, total)."""
+    return torch.ones(len(kept), total, device=kept.device).scatter(1, kept, 0.0)
+
+
+@dataclass(frozen=True)
+class MAEConfig:
+    """Sizes of a masked autoencoder. Pictures are (channels, size, size), patches are patch × patch pixels."""
+
+    dim: int = 96
+    depth: int = 3
+    decoder_dim: int = 64
+    decoder_depth: int = 2
+    heads: int = 4
+    patch: int = 4
+    channels: int = 1
+    size: int = 28
+
+
+class MaskedAutoencoder(nn.Module):
+    """A picture of which only the patches at `kept` are seen → all of its patches, seen and guessed."""
+
+    def __init__(self, config: MAEConfig = MAEConfig()):
+        super().__init__()
+        self.config, c = config, config
+        self.shape = (c.channels, c.size, c.size)
+        self.patches = (c.size // c.patch) ** 2
+        pixels = c.channels * c.patch**2
+        self.embed = nn.Linear(pixels, c.dim)
+        self.position = nn.Parameter(0.5 * torch.randn(self.patches, c.dim))
+        self.encoder = nn.Sequential(*[TransformerBlock(c.dim, c.heads) for _ in range(c.depth)], nn.LayerNorm(c.dim))
+        self.narrow = nn.Linear(c.dim, c.decoder_dim)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(c.decoder_dim))
+        self.decoder_position = nn.Parameter(0.5 * torch.randn(self.patches, c.decoder_dim))
+        blocks = [TransformerBlock(c.decoder_dim, c.heads) for _ in range(c.decoder_depth)]
+        self.decoder = nn.Sequential(*blocks, nn.LayerNorm(c.decoder_dim), nn.Linear(c.decoder_dim, pixels))
+
+    def encode(self, x: Tensor, kept: Tensor) -> Tensor:
+        require_images(x, self.shape)
+        h = self.embed(patchify(x, self.config.patch)) + self.position  # (B, P, dim)
+        return self.encoder(take(h, kept))  # (B, K, dim): the hidden patches are not there at all
+
+    def decode(self, z: Tensor, kept: Tensor) -> Tensor:
+        seen = self.narrow(z)  # (B, K, decoder_dim)
+        h = self.mask_token.expand(len(z), self.patches, -1)  # (B, P, decoder_dim)
+        h = h.scatter(1, kept[:, :, None].expand_as(seen), seen.to(h.dtype))
+        return self.decoder(h + self.decoder_position)  # (B, P, C·patch²)
+
+    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
+        return self.decode(self.encode(x, kept), kept)
+
+
+def mae_loss(model: MaskedAutoencoder, x: Tensor, draw: Draw, keep: int = 12) -> Tensor:
+    """Mean squared error per pixel over the hidden patches only, `keep` patches being seen: a scalar."""
+    kept = choose_patches(draw.uniform(model.patches), keep)
+    error = (model(x, kept) - patchify(x, model.config.patch)).square().mean(dim=2)  # (B, P)
+    hidden = hidden_patches(kept, model.patches)
+    return (error * hidden).sum() / hidden.sum()

@@ -17,6 +17,10 @@ PAGE = ROOT / "book" / "scoreboard.md"
 ROWS = {
     "ae_digits": "[Autoencoder](../chapters/01_autoencoder.ipynb), 16 features",
     "ae_digits_2d": "[Autoencoder](../chapters/01_autoencoder.ipynb), 2 features",
+    "vae_digits": "[VAE](../chapters/02_vae.ipynb)",
+    "dae_digits": "[Denoiser](../chapters/03_denoising.ipynb), walking down",
+    "gan_digits": "[GAN](../chapters/04_gan.ipynb)",
+    "cgan_digits": "[Conditional GAN](../chapters/04_gan.ipynb), every digit as often",
 }
 # name on the card → head of the column, decimals
 COLUMNS = {

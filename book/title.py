@@ -15,7 +15,7 @@ from book.common import ROOT
 from minilib import runtime
 from minilib.data import digits
 from minilib.plot import tile
-from minilib.recipes import RECIPES, sample_autoencoder
+from minilib.recipes import RECIPES
 from minilib.weights import load_pretrained
 
 STATIC = ROOT / "book" / "_static"
@@ -47,6 +47,14 @@ def walk(side: int = 16) -> Tensor:
     return runtime.in_blocks(model.decode, grid)
 
 
+def drawn(name: str, count: int = 64) -> Tensor:
+    """What the shipped weights of a recipe draw, unselected: (count, 1, 28, 28)."""
+    recipe = RECIPES[name]
+    assert recipe.sample is not None
+    model = load_pretrained(recipe.model(), name).to(runtime.device())
+    return recipe.sample(model, count, torch.Generator().manual_seed(0))
+
+
 def main() -> int:
     model = load_pretrained(RECIPES["ae_digits"].model(), "ae_digits").to(runtime.device())
     x, _ = digits.load("test")
@@ -54,7 +62,8 @@ def main() -> int:
     save(title(), 16, "title.png", (1344, 420))
     save(pairs.flatten(0, 2), 8, "gallery_reconstructions.png", (640, 640))
     save(walk(), 16, "gallery_walk.png", (640, 640))
-    save(sample_autoencoder(model, 64, torch.Generator().manual_seed(0)), 8, "gallery_random.png", (640, 640))
+    for name in ("ae_digits", "vae_digits", "dae_digits", "gan_digits"):
+        save(drawn(name), 8, f"gallery_{name.removesuffix('_digits')}.png", (640, 640))
     return 0
 
 

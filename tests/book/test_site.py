@@ -192,7 +192,7 @@ def test_the_map_is_reached_by_keyboard(browser: Browser, root: str) -> None:
     """Every row of the lineage is a link that takes the focus and says where it leads."""
     visit = Visit(browser, root, "book/intro.html")
     rows = visit.page.locator(".lineage li li a")
-    assert rows.count() == 17
+    assert rows.count() == 18
     for row in rows.all():
         row.focus()
         assert row.evaluate("e => e === document.activeElement && e.href !== '' && e.innerText.trim() !== ''")

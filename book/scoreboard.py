@@ -58,6 +58,7 @@ Mean ± standard deviation over three *training* seeds, 0 to 2, each with one dr
 """
 OUTRO = """
 An autoencoder draws by decoding codes from the Gaussian that fits its training codes; [its chapter](../chapters/01_autoencoder.ipynb) shows why that goes wrong.
+The conditional GAN draws every digit equally often, as the training digits come; the test digits come a little less evenly, so that it can pass their KID.
 """  # noqa: E501
 
 

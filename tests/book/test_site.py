@@ -199,6 +199,11 @@ def test_the_map_is_reached_by_keyboard(browser: Browser, root: str) -> None:
     visit.page.close()
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_tables_that_cells_print_are_tables(path: str) -> None:
+    assert "<p>|" not in (SITE / path).read_text(encoding="utf-8")
+
+
 def test_internal_links_lead_somewhere(browser: Browser, root: str) -> None:
     """Every link to a page of the site, and to a place on it, in the text as in the contents."""
     page = browser.new_page(java_script_enabled=False)

@@ -82,6 +82,14 @@ def sha256(card: Path) -> str:
     return json.loads(card.read_text(encoding="utf-8"))["sha256"]
 
 
+def canonical(node: Any) -> Any:
+    """A syntax tree as plain lists: what Python sees, without comments, layout and places, in every version alike."""
+    if isinstance(node, ast.AST):
+        values = [(name, canonical(value)) for name, value in ast.iter_fields(node)]
+        return [type(node).__name__, *[pair for pair in values if pair[1] not in (None, [])]]
+    return [canonical(value) for value in node] if isinstance(node, list) else repr(node) if node is not None else None
+
+
 def digest(notebook: Any) -> str:
     """The fingerprint of a notebook's code and of all of minilib that it rests on: 16 hexadecimal digits."""
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -90,4 +98,5 @@ def digest(notebook: Any) -> str:
     start = [target for tree in trees for target in used(tree, bound)] + list(bound.values())
     library = reached(start)
     named_weights = weights_named([ast.unparse(tree) for tree in trees] + list(library.values()))
-    return hashlib.sha256(json.dumps([cells, library, named_weights]).encode()).hexdigest()[:16]
+    code = [canonical(tree) for tree in trees], {name: canonical(ast.parse(source)) for name, source in library.items()}
+    return hashlib.sha256(json.dumps([code, named_weights]).encode()).hexdigest()[:16]

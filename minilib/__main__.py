@@ -14,17 +14,18 @@ import torch
 from PIL import Image
 
 from minilib import recipes, runtime, weights
+from minilib.recipes import Recipe
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a recipe into a folder: checkpoint while it runs, then weights and card."""
-    folder = options.out or Path("runs") / options.name
-    checkpoint = folder / f"{options.name}.checkpoint.safetensors"
-    recipes.get(options.name)
+    name = recipes.get(options.name).name
+    folder = options.out or Path("runs") / name
+    checkpoint = folder / f"{name}.checkpoint.safetensors"
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the others may find what the first just wrote
     if first and checkpoint.exists() and not options.resume:
         raise FileExistsError(f"{checkpoint} exists: go on with --resume, choose another --out, or delete it")
-    path = recipes.train_and_save(options.name, folder, steps=options.steps, seed=options.seed, checkpoint=checkpoint)
+    path = recipes.train_and_save(name, folder, steps=options.steps, seed=options.seed, checkpoint=checkpoint)
     if first:
         print(f"wrote {path}")
 
@@ -36,18 +37,29 @@ def sample(options: argparse.Namespace) -> None:
     recipe = recipes.get(options.name)
     if recipe.sample is None:
         others = ", ".join(name for name, other in recipes.RECIPES.items() if other.sample)
-        raise ValueError(f"the recipe {options.name!r} draws no pictures; these do: {others}")
+        raise ValueError(f"the recipe {recipe.name!r} draws no pictures; these do: {others}")
     model = recipe.model()
     if options.weights:
         weights.load_weights(model, options.weights)
     else:
-        weights.load_pretrained(model, options.name)
-    x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed))
-    path = options.out or Path(f"{options.name}.png")
+        weights.load_pretrained(model, recipe.name)
+    labels = wanted_labels(recipe, options.label)
+    x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed), *labels)
+    path = options.out or Path(f"{recipe.name}.png")
     png = io.BytesIO()
     Image.fromarray(tile(x, columns=8)).save(png, format="png")
     weights.write_atomically(path, png.getvalue())
     print(f"wrote {path}")
+
+
+def wanted_labels(recipe: Recipe, label: int | None) -> list[torch.Tensor]:
+    """64 times the label for `sample`; nothing where no label is asked for. Raises ValueError for a wrong one."""
+    if label is None:
+        return []
+    if label >= recipe.classes:
+        knows = f"classes 0 to {recipe.classes - 1}" if recipe.classes else "no classes: leave out --class"
+        raise ValueError(f"no class {label} in the recipe {recipe.name!r}, which knows {knows}")
+    return [torch.full((64,), label)]
 
 
 def show_list(_: argparse.Namespace) -> None:
@@ -71,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     one.set_defaults(run=train)
     two = commands.add_parser("sample", parents=[shared], help=sample.__doc__)
+    two.add_argument("--class", dest="label", type=whole(0, 10**6), help="of what to draw; every class if left out")
     two.add_argument("--out", type=Path, help="the PNG to write; NAME.png if left out")
     two.add_argument("--weights", type=Path, help="weights that `train` wrote; the shipped ones if left out")
     two.set_defaults(run=sample)

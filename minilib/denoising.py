@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minilib.layers import down, require_images, up
 from minilib.train import Draw
-from minilib.vae import VAE, kl_to_standard_normal, reparametrise
+from minilib.vae import VAE, elbo_terms
 
 Corruption = Callable[[Tensor, Draw], Tensor]
 
@@ -61,9 +61,9 @@ def denoising_vae_loss(model: VAE, x: Tensor, draw: Draw, corrupt: Corruption) -
 
     Im et al. (2017): still a lower bound on log p(x), since it holds for any distribution of codes.
     """
-    mu, logvar = model.encode(corrupt(x, draw))
-    z = reparametrise(mu, logvar, draw.normal(model.code_dim))
-    return (kl_to_standard_normal(mu, logvar) - model.log_likelihood(x, z)).mean()
+    seen = corrupt(x, draw)
+    log_likelihood, kl = elbo_terms(model, x, draw.normal(model.code_dim), seen)
+    return (kl - log_likelihood).mean()
 
 
 # ---------- a network with more room than it needs ----------
@@ -184,7 +184,12 @@ def gaussian_fill(x: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor, rid
 
 
 def falling_noise(high: float, low: float, steps: int) -> list[float]:
-    """`steps` noise levels from `high` to `low`, each the same fraction of the one before."""
+    """`steps` noise levels from `high` to `low`, each the same fraction of the one before.
+
+    Raises ValueError for fewer than 2 steps.
+    """
+    if steps < 2:
+        raise ValueError(f"expected 2 steps or more, got {steps}")
     return [high * (low / high) ** (i / (steps - 1)) for i in range(steps)]
 
 

@@ -212,15 +212,13 @@ def generator_loss(
     return game.generator(model.discriminator(fake, y))
 
 
-def sample_gan(model: GAN, n: int, generator: torch.Generator) -> Tensor:
-    """n pictures (n, C, H, W) drawn from z ~ N(0, I); a model with classes draws them in turn, 0, 1, 2, …"""
-    draw = model.generator
-    z = torch.randn(n, draw.z_dim, generator=generator)
-    if draw.classes == 0:
-        return runtime.in_blocks(draw, z)
-    y = torch.arange(n) % draw.classes
-    both = torch.cat([z, y[:, None]], dim=1)  # (n, z_dim + 1), the label as a last column
-    return runtime.in_blocks(lambda rows: draw(rows[:, :-1], rows[:, -1].long()), both)
+def sample_gan(model: GAN, n: int, generator: torch.Generator, y: Tensor | None = None) -> Tensor:
+    """n pictures (n, C, H, W) drawn from z ~ N(0, I), of labels y (n,), by default 0, 1, 2, … in turn."""
+    z = torch.randn(n, model.generator.z_dim, generator=generator)
+    if model.generator.classes == 0:
+        return runtime.in_blocks(model.generator, z)
+    y = torch.arange(n) % model.generator.classes if y is None else y
+    return runtime.in_blocks(model.generator, z, y)
 
 
 def covered_classes(probabilities: Tensor, share: float = 0.01, sure: float = 0.9) -> int:

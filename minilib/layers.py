@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 
@@ -63,6 +64,17 @@ class TransformerBlock(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         h = h + self.attention(self.norm1(h))
         return h + self.mlp(self.norm2(h))
+
+
+def step_embedding(t: Tensor, dim: int, period: float = 10_000) -> Tensor:
+    """Steps t (B,) → (B, dim) in float64: cosines, then sines, of dim/2 frequencies from 1 down to almost 1/period.
+
+    Vaswani et al. (2017, section 3.5) in the form of Dhariwal and Nichol (2021). Ho et al. (2020) put the sines first,
+    and let the frequencies end at 1/period exactly.
+    """
+    share = torch.arange(dim // 2, dtype=torch.float64, device=t.device) / (dim // 2)
+    angles = t.double()[:, None] * torch.exp(-math.log(period) * share)  # (B, dim/2)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:

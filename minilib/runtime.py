@@ -69,9 +69,10 @@ def budget(*, quick: T, full: T) -> T:
 
 
 @torch.no_grad()
-def in_blocks(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, size: int = 500) -> torch.Tensor:
-    """`function(x)` without gradients, computed on `device()` in blocks of `size` rows, gathered on the CPU."""
-    return torch.cat([function(block.to(device())).cpu() for block in x.split(size)])
+def in_blocks(function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 500) -> torch.Tensor:
+    """`function(*tensors)` without gradients, on `device()` in blocks of `size` rows of each, gathered on the CPU."""
+    blocks = zip(*(t.split(size) for t in tensors), strict=True)
+    return torch.cat([function(*(t.to(device()) for t in block)).cpu() for block in blocks])
 
 
 def machine() -> str:

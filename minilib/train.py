@@ -175,7 +175,8 @@ class Trainer:
         self.run, self.device, self.step = run, device, 0
         self.seconds, self.started = 0.0, time.perf_counter()
         self.rank, self.world = join_processes(device)
-        self.model = model.to(device).train()
+        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format  # a GPU's convolutions like it
+        self.model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         turns = loss if isinstance(loss, Mapping) else {"": loss}  # the submodule named "" is the model itself

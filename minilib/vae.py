@@ -89,14 +89,15 @@ class LatentModel(Protocol):
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor: ...
 
 
-def elbo_terms(model: LatentModel, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+def elbo_terms(model: LatentModel, x: Tensor, eps: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The two halves of the ELBO in nats: log p(x|z) at one z drawn from q by eps (B, D), and KL(q ‖ p(z)), (B,) each.
 
-    Their difference is an unbiased estimate of the ELBO. Kingma and Welling (2014), eq. 7.
+    Their difference is an unbiased estimate of the ELBO. Kingma and Welling (2014), eq. 7. The encoder sees x, or what
+    is `seen` of it.
     """
     if eps.shape != (len(x), model.code_dim):
         raise ValueError(f"expected eps of shape {(len(x), model.code_dim)}, got {tuple(eps.shape)}")
-    mu, logvar = model.encode(x)
+    mu, logvar = model.encode(x if seen is None else seen)
     return model.log_likelihood(x, reparametrise(mu, logvar, eps)), kl_to_standard_normal(mu, logvar)
 
 

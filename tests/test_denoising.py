@@ -271,6 +271,12 @@ def test_a_number_that_never_varies_does_no_harm():
 # ---------- drawing ----------
 
 
+@pytest.mark.parametrize("steps", [1, 0, -3])
+def test_noise_needs_two_levels_to_fall(steps):
+    with pytest.raises(ValueError, match=f"expected 2 steps or more, got {steps}"):
+        falling_noise(5.0, 0.2, steps)
+
+
 def test_noise_falls_by_equal_factors():
     sigmas = falling_noise(8.0, 0.5, 5)
     assert sigmas == pytest.approx([8, 4, 2, 1, 0.5])

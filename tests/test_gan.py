@@ -292,6 +292,16 @@ def test_samples_depend_on_the_generator_alone(classes):
         assert torch.allclose(x, model.generator(z, y), atol=1e-5)
 
 
+def test_samples_are_of_the_labels_asked_for():
+    torch.manual_seed(0)
+    model = GAN(GANConfig(z_dim=5, classes=4, width=8, size=8)).eval()
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(7))
+    y = torch.tensor([3, 3, 0, 1, 3, 2])
+    with torch.no_grad():
+        expected = model.generator(z, y)
+    assert torch.allclose(sample_gan(model, 6, torch.Generator().manual_seed(7), y), expected, atol=1e-5)
+
+
 def test_covered_classes_counts_confident_pictures():
     sure, unsure = 0.95 * torch.eye(4) + 0.05 / 3 * (1 - torch.eye(4)), torch.full((4, 4), 0.25)
     rows = torch.cat([sure[[0]].repeat(97, 1), sure[[1]], sure[[2]], unsure[[3]]])  # of 100

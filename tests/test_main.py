@@ -275,6 +275,39 @@ def test_sample_refuses_weights_that_are_not_the_recipes(here, fast, refused):
     assert files(here) == ["ae_digits.json", "ae_digits.safetensors"]
 
 
+@pytest.fixture
+def labelled(monkeypatch):
+    """The recipe `ae_digits` as if it had three classes; what it was asked to draw is kept."""
+    asked = []
+
+    def sample(model, n, generator, y=None):
+        asked.append(y)
+        return torch.zeros(n, 1, 28, 28)
+
+    recipe = dataclasses.replace(recipes.get("ae_digits"), sample=sample, classes=3)
+    monkeypatch.setitem(recipes.RECIPES, "ae_digits", recipe)
+    return asked
+
+
+def test_sample_of_one_class(here, labelled):
+    assert main(["sample", "ae_digits", "--class", "2"]) == 0
+    assert main(["sample", "ae_digits"]) == 0
+    assert torch.equal(labelled[0], torch.full((64,), 2))
+    assert labelled[1] is None
+
+
+def test_sample_of_a_class_that_there_is_not(here, labelled, refused):
+    says = refused("sample", "ae_digits", "--class", "3")
+    assert "no class 3 in the recipe 'ae_digits', which knows classes 0 to 2" in says
+    assert "no classes: leave out --class" in refused("sample", "vae_digits", "--class", "0")
+    assert not files(here)
+
+
+def test_a_recipe_may_be_written_with_hyphens(here, cheap, labelled):
+    assert main(["sample", "ae-digits"]) == 0
+    assert files(here) == ["ae_digits.png"]
+
+
 def test_sample_where_it_cannot_write(here, fast, refused, monkeypatch):
     (here / "folder").mkdir()
     assert "cannot write folder: Is a directory" in refused("sample", "ae_digits", "--out", "folder")
@@ -304,9 +337,10 @@ from pathlib import Path
 import torch._dynamo  # which an optimizer's first step imports: once here, not in every child
 from minilib import recipes, train, weights
 from minilib.__main__ import main
+from minilib.data import digits
 
 train.CHECKPOINT_EVERY = 2
-x = recipes.digits.load("test")[0]
+x = digits.load("test")[0]
 cheap = dataclasses.replace(
     recipes.get("ae_digits"), data=lambda: (x,), score=lambda model: {"mse": 0.5}, sample=None
 )
@@ -364,8 +398,9 @@ PAIR = """
 import dataclasses, sys
 from minilib import recipes
 from minilib.__main__ import main
+from minilib.data import digits
 
-x = recipes.digits.load("test")[0][:64]
+x = digits.load("test")[0][:64]
 recipes.RECIPES["ae_digits"] = dataclasses.replace(
     recipes.get("ae_digits"), data=lambda: (x,), score=lambda model: {"mse": 0.5}, sample=None, batch_size=16
 )

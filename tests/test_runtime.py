@@ -29,6 +29,20 @@ def test_in_blocks_is_the_function_on_the_whole():
     assert not out.requires_grad
 
 
+def test_in_blocks_goes_through_several_tensors_together():
+    x, y = torch.arange(7), 10 * torch.arange(7)
+    sizes = []
+
+    def add(a, b):
+        sizes.append(len(a))
+        return a + b
+
+    assert torch.equal(runtime.in_blocks(add, x, y, size=3), 11 * x)
+    assert sizes == [3, 3, 1]
+    with pytest.raises(ValueError, match="shorter"):
+        runtime.in_blocks(add, x, y[:3], size=3)
+
+
 @pytest.mark.parametrize("name", ["cuda", "cuda:3"])
 def test_cuda_asked_for_and_absent(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

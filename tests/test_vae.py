@@ -117,6 +117,16 @@ def test_the_loss_is_the_negative_elbo_with_beta_on_the_kl():
     assert torch.allclose(vae_loss(model, x, draw=draw(4), beta=3), (3 * kl - log_likelihood).mean())
 
 
+def test_the_encoder_may_see_something_else_than_what_is_explained():
+    torch.manual_seed(0)
+    model, x, seen = VAE(SMALL), torch.rand(4, 1, 8, 8) * 2 - 1, torch.rand(4, 1, 8, 8) * 2 - 1
+    eps = draw(4).normal(3)
+    log_likelihood, kl = elbo_terms(model, x, eps, seen)
+    mu, logvar = model.encode(seen)
+    assert torch.allclose(log_likelihood, model.log_likelihood(x, mu + (logvar / 2).exp() * eps))
+    assert torch.equal(kl, elbo_terms(model, seen, eps)[1])
+
+
 @pytest.fixture(scope="module")
 def ppca():
     return ProbabilisticPCA.fit(cloud(400, 9, 3), 3)

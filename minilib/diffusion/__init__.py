@@ -1,0 +1,1 @@
+"""Diffusion: schedules, losses and samplers, as functions over any denoiser."""

@@ -1,0 +1,59 @@
+"""Guidance: at every step of sampling, a push towards pictures that somebody else likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from minilib.diffusion.sampling import Denoiser, Guess, Variance, full, noise_like, small_variance
+from minilib.diffusion.schedule import Schedule
+
+LogProbability = Callable[[Tensor, Tensor], Tensor]  # x_t (B, …), t (B,) → (B,)
+
+
+def uphill(log_probability: LogProbability, x_t: Tensor, t: Tensor) -> Tensor:
+    """The gradient of log_probability(x_t, t) in x_t: (B, …)."""
+    with torch.enable_grad():
+        at = x_t.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(log_probability(at, t).sum(), at)
+    return slope
+
+
+def guided(denoise: Denoiser, schedule: Schedule, log_probability: LogProbability, s: float) -> Denoiser:
+    """The denoiser with s times the gradient added to its score. Dhariwal and Nichol (2021, algorithm 2).
+
+    eps - s sqrt(1 - alpha_bar) gradient, written for x_0. It serves DDIM and every other sampler.
+    """
+
+    def denoise_guided(x_t: Tensor, t: Tensor) -> Guess:
+        guess, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
+        push = (1 - alpha_bar) / alpha_bar.sqrt() * uphill(log_probability, x_t, t)
+        return Guess(guess.x_0 + s * push, guess.share)
+
+    return denoise_guided if s else denoise
+
+
+@torch.no_grad()
+def ancestral_guided(
+    denoise: Denoiser,
+    schedule: Schedule,
+    log_probability: LogProbability,
+    s: float,
+    x: Tensor,
+    steps: list[int],
+    generator: torch.Generator,
+    variance: Variance = small_variance,
+) -> Iterator[Tensor]:
+    """Ancestral sampling whose mean moves by s times variance times gradient. Dhariwal and Nichol (2021, algorithm 1).
+
+    The gradient is taken at x_t, as their code does; the algorithm in the paper takes it at the mean.
+    """
+    for t, step in schedule.walk(steps):
+        guess = denoise(x, full(x, t))
+        width = variance(step, guess)
+        x = step.mean(x, guess.x_0) + s * width * uphill(log_probability, x, full(x, t))
+        if step.then < 1:
+            x = x + width.sqrt() * noise_like(x, generator)
+        yield x

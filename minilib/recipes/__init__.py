@@ -1,0 +1,76 @@
+"""One recipe a trained model: data, model, loss and budgets in a few lines, trained the same way everywhere."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minilib import runtime
+from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
+from minilib.recipes.classifier import digit_classifier
+from minilib.recipes.denoising import dae_digits, mae_digits
+from minilib.recipes.gan import cgan_digits, gan_digits
+from minilib.recipes.recipe import Recipe
+from minilib.recipes.vae import vae_digits
+from minilib.weights import save_weights
+
+MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        digit_classifier,
+        ae_digits,
+        ae_digits_2d,
+        vae_digits,
+        dae_digits,
+        mae_digits,
+        gan_digits,
+        cgan_digits,
+    )
+}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name, with hyphens or underscores. Raises ValueError that lists the known ones."""
+    name = name.replace("-", "_")
+    if name not in RECIPES:
+        raise ValueError(f"no recipe named {name!r}: there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train_and_save(
+    name: str, folder: Path, *, steps: int | None = None, seed: int = 0, file: str | None = None, **options: Any
+) -> Path:
+    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card; return the file's path.
+
+    `file` is the recipe's name unless given. The weights are the averaged ones, in float16, and the score is that of
+    these very weights. Under torchrun every process trains; each scores, and the first one writes.
+    """
+    recipe = get(name)
+    fitted = recipe.train(steps=steps, seed=seed, **options)
+    shipped = fitted.ema.half().float()  # what the file will hold
+    about = {
+        "recipe": recipe.settings(),
+        "steps": len(fitted.loss),
+        "seed": seed,
+        "data": MNIST,
+        "parameters": sum(p.numel() for p in shipped.parameters()),
+        "seconds": round(fitted.seconds, 1),
+        "machine": runtime.machine(),
+        "date": datetime.date.today().isoformat(),
+        "score": {k: round(v, 5) for k, v in recipe.score(shipped).items()},
+        "limits": recipe.limits,
+    }
+    if recipe.sample:
+        started = time.perf_counter()
+        recipe.sample(shipped, 1000, torch.Generator().manual_seed(seed))
+        about["seconds_per_1000_samples"] = round(time.perf_counter() - started, 3)
+    path = folder / f"{file or name}.safetensors"
+    if fitted.rank == 0:
+        save_weights(shipped, path, about)
+    return path

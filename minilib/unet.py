@@ -1,0 +1,281 @@
+"""The U-Net of diffusion models: a noisy picture and its step in, a picture of the same size out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minilib.layers import Attention, step_embedding
+
+
+class Shift(nn.Module):
+    """h (B, C, H, W), emb (B, D) → norm(h + shift): how DDPM tells a block the step. Ho et al. (2020)."""
+
+    def __init__(self, c: UNetConfig, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(4 * c.width, channels)
+        self.norm = nn.GroupNorm(c.groups, channels, c.eps)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        shift = self.linear(F.silu(emb))[:, :, None, None]  # (B, C, 1, 1)
+        return self.norm(h + shift)
+
+
+class ScaleShift(nn.Module):
+    """h (B, C, H, W), emb (B, D) → norm(h) (1 + scale) + shift: AdaGN. Dhariwal and Nichol (2021, section 3)."""
+
+    def __init__(self, c: UNetConfig, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(4 * c.width, 2 * channels)
+        self.norm = nn.GroupNorm(c.groups, channels, c.eps)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        scale, shift = self.linear(F.silu(emb))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        return self.norm(h) * (1 + scale) + shift
+
+
+def same(h: Tensor) -> Tensor:
+    """h as it is."""
+    return h
+
+
+def shrink(h: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, C, H/2, W/2): means of 2 × 2 places."""
+    return F.avg_pool2d(h, 2)
+
+
+def grow(h: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, C, 2H, 2W): every place four times."""
+    return F.interpolate(h, scale_factor=2.0, mode="nearest")
+
+
+def zeroed(layer: nn.Module) -> nn.Module:
+    """The layer with all its parameters set to 0: what it adds to a residual stream starts as nothing."""
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """h (B, C_in, H, W), emb (B, D) → (B, C_out, H', W'): what came in, plus a correction that knows the step.
+
+    `resize` is `same`, or `shrink` or `grow` for a block that changes the size on its way (Brock et al., 2019).
+    """
+
+    def __init__(self, c: UNetConfig, channels_in: int, channels_out: int, resize: Callable[[Tensor], Tensor] = same):
+        super().__init__()
+        self.resize = resize
+        self.norm = nn.GroupNorm(c.groups, channels_in, c.eps)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.modulate = c.modulation(c, channels_out)
+        self.conv2 = zeroed(nn.Conv2d(channels_out, channels_out, 3, padding=1))
+        self.skip = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        new = self.conv1(self.resize(F.silu(self.norm(h))))
+        new = self.conv2(F.silu(self.modulate(new, emb)))
+        return self.skip(self.resize(h)) + new
+
+
+class PlaceAttention(nn.Module):
+    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what it finds. Ho et al. (2020)."""
+
+    def __init__(self, c: UNetConfig, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(c.groups, channels, c.eps)
+        self.attention = Attention(channels, channels // c.head_dim)
+        zeroed(self.attention.out)
+
+    def forward(self, h: Tensor) -> Tensor:
+        B, C, H, W = h.shape
+        places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
+        return h + self.attention(places).transpose(1, 2).view(B, C, H, W)
+
+
+class ConvDown(nn.Module):
+    """h (B, C, H, W) → (B, C, H/2, W/2) by a convolution with stride 2. It needs no emb, and takes it as others do."""
+
+    def __init__(self, c: UNetConfig, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(h)
+
+
+class ConvUp(nn.Module):
+    """h (B, C, H, W) → (B, C, 2H, 2W): every place four times, then a convolution."""
+
+    def __init__(self, c: UNetConfig, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(grow(h))
+
+
+def block_down(c: UNetConfig, channels: int) -> ResBlock:
+    """A residual block that halves the size, as BigGAN's. Dhariwal and Nichol (2021, section 3)."""
+    return ResBlock(c, channels, channels, shrink)
+
+
+def block_up(c: UNetConfig, channels: int) -> ResBlock:
+    """A residual block that doubles the size, as BigGAN's."""
+    return ResBlock(c, channels, channels, grow)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Sizes and kinds of blocks. Pictures of H × W are worked on as H/patch × W/patch, at level i 2^i times smaller.
+
+    Level i has width·multipliers[i] channels and `blocks` residual blocks on the way down; `attention` names the levels
+    whose blocks are followed by attention, in heads of `head_dim` channels. With `classes` the network takes labels.
+    """
+
+    channels: int = 1
+    channels_out: int = 1
+    patch: int = 2
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 2
+    attention: tuple[int, ...] = (1,)
+    head_dim: int = 32
+    classes: int = 0
+    groups: int = 8
+    eps: float = 1e-5
+    modulation: Callable[[UNetConfig, int], nn.Module] = Shift
+    down: Callable[[UNetConfig, int], nn.Module] = ConvDown
+    up: Callable[[UNetConfig, int], nn.Module] = ConvUp
+
+
+class Embedding(nn.Module):
+    """Step t (B,) and label y (B,) → emb (B, 4·width), which every residual block gets. A label of -1 says nothing."""
+
+    def __init__(self, c: UNetConfig):
+        super().__init__()
+        self.width = c.width
+        self.time = nn.Sequential(nn.Linear(c.width, 4 * c.width), nn.SiLU(), nn.Linear(4 * c.width, 4 * c.width))
+        self.label = nn.Embedding(c.classes, 4 * c.width) if c.classes else None
+
+    def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        emb = self.time(step_embedding(t, self.width).to(next(self.parameters()).dtype))  # (B, 4·width)
+        if y is None:
+            return emb
+        if self.label is None:
+            raise ValueError("expected no labels y: this network has no classes")
+        return emb + self.label(y.clamp(min=0)) * (y >= 0)[:, None]
+
+
+class Level(nn.Module):
+    """Residual blocks at one size, each followed by attention where the level attends, then a change of size."""
+
+    def __init__(self, c: UNetConfig, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResBlock(c, a, b) for a, b in channels)
+        self.attention = nn.ModuleList(PlaceAttention(c, b) if attends else nn.Identity() for _, b in channels)
+        self.resize = resize
+
+
+class DownLevel(Level):
+    """h (B, C, H, W), emb (B, D) → h for the next level, and the skips: what h was after each block and resizing."""
+
+    def forward(self, h: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        for block, attend in zip(self.blocks, self.attention, strict=True):
+            h = attend(block(h, emb))
+            skips.append(h)
+        if self.resize is not None:
+            h = self.resize(h, emb)
+            skips.append(h)
+        return h, skips
+
+
+class UpLevel(Level):
+    """h (B, C, H, W), skips, emb (B, D) → h for the next level. Each block takes the last skip that is left."""
+
+    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
+        for block, attend in zip(self.blocks, self.attention, strict=True):
+            h = attend(block(torch.cat([h, skips.pop()], dim=1), emb))
+        return h if self.resize is None else self.resize(h, emb)
+
+
+class Encoder(nn.Module):
+    """x (B, C, H, W), emb (B, D) → h, the smallest and deepest features; and the skips: all features on the way."""
+
+    def __init__(self, c: UNetConfig):
+        super().__init__()
+        self.patch, widths = c.patch, [c.width * m for m in c.multipliers]
+        self.stem = nn.Conv2d(c.channels * c.patch**2, widths[0], 3, padding=1)
+        self.levels, now, last = nn.ModuleList(), widths[0], len(widths) - 1
+        for i, w in enumerate(widths):
+            pairs = [(now, w)] + [(w, w)] * (c.blocks - 1)
+            self.levels.append(DownLevel(c, pairs, i in c.attention, c.down(c, w) if i < last else None))
+            now = w
+        self.middle = nn.ModuleList([ResBlock(c, now, now), PlaceAttention(c, now), ResBlock(c, now, now)])
+
+    def forward(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+        h = self.stem(F.pixel_unshuffle(x, self.patch))  # (B, width, H/patch, W/patch)
+        skips = [h]
+        for level in self.levels:
+            h, more = level(h, emb)
+            skips += more
+        first, attend, second = self.middle
+        return second(attend(first(h, emb)), emb), skips
+
+
+class Decoder(nn.Module):
+    """h and the skips of the encoder, emb (B, D) → (B, C_out, H, W)."""
+
+    def __init__(self, c: UNetConfig):
+        super().__init__()
+        self.patch, widths = c.patch, [c.width * m for m in c.multipliers]
+        skips = [widths[0]]  # the channels of the encoder's skips, in its order
+        for i, w in enumerate(widths):
+            skips += [w] * (c.blocks + (i < len(widths) - 1))
+        self.levels, now = nn.ModuleList(), widths[-1]
+        for i, w in reversed(list(enumerate(widths))):
+            pairs = [(before + skips.pop(), w) for before in [now] + [w] * c.blocks]
+            self.levels.append(UpLevel(c, pairs, i in c.attention, c.up(c, w) if i > 0 else None))
+            now = w
+        self.norm = nn.GroupNorm(c.groups, now, c.eps)
+        self.out = zeroed(nn.Conv2d(now, c.channels_out * c.patch**2, 3, padding=1))
+
+    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
+        left = list(skips)
+        for level in self.levels:
+            h = level(h, left, emb)
+        return F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
+
+
+class UNet(nn.Module):
+    """x (B, C, H, W), t (B,), y (B,) or None → (B, C_out, H, W). Ho et al. (2020); Dhariwal and Nichol (2021).
+
+    Raises ValueError when H or W cannot be halved as often as the levels need, or t and y do not fit the batch.
+    """
+
+    def __init__(self, config: UNetConfig = UNetConfig()):
+        super().__init__()
+        self.config = config
+        self.embed, self.encoder, self.decoder = Embedding(config), Encoder(config), Decoder(config)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        require_fit(self.config, x, t, y)
+        emb = self.embed(t, y)
+        h, skips = self.encoder(x, emb)
+        return self.decoder(h, skips, emb)
+
+
+def require_fit(c: UNetConfig, x: Tensor, t: Tensor, y: Tensor | None) -> None:
+    """Raise ValueError unless x, t and y are what a network of that config can take."""
+    unit = c.patch * 2 ** (len(c.multipliers) - 1)
+    if x.ndim != 4 or x.shape[1] != c.channels or x.shape[2] % unit or x.shape[3] % unit:
+        raise ValueError(
+            f"expected x of shape (B, {c.channels}, H, W) with H, W multiples of {unit}, got {tuple(x.shape)}"
+        )
+    for name, value in {"t": t, "y": y}.items():
+        if value is not None and value.shape != (len(x),):
+            raise ValueError(f"expected {name} of shape ({len(x)},), got {tuple(value.shape)}")

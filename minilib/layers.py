@@ -66,14 +66,14 @@ class TransformerBlock(nn.Module):
         return h + self.mlp(self.norm2(h))
 
 
-def step_embedding(t: Tensor, dim: int, period: float = 10_000) -> Tensor:
-    """Steps t (B,) → (B, dim) in float64: cosines, then sines, of dim/2 frequencies from 1 down to almost 1/period.
+def step_embedding(t: Tensor, dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Steps t (B,) → (B, dim): cosines, then sines, of dim/2 frequencies from 1 down to almost 1/10,000.
 
     Vaswani et al. (2017, section 3.5) in the form of Dhariwal and Nichol (2021). Ho et al. (2020) put the sines first,
-    and let the frequencies end at 1/period exactly.
+    and let the frequencies end at 1/10,000 exactly.
     """
-    share = torch.arange(dim // 2, dtype=torch.float64, device=t.device) / (dim // 2)
-    angles = t.double()[:, None] * torch.exp(-math.log(period) * share)  # (B, dim/2)
+    share = torch.arange(dim // 2, dtype=dtype, device=t.device) / (dim // 2)
+    angles = t.to(dtype)[:, None] * torch.exp(-math.log(10_000) * share)  # (B, dim/2)
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 

@@ -15,7 +15,7 @@ from minilib.unet import Embedding, Encoder, UNetConfig, require_fit
 class AttentionPool(nn.Module):
     """h (B, C, H, W) → (B, out): the mean of all places looks at all places, and is mapped. Radford et al. (2021, 2.4).
 
-    `places` is H·W. Dhariwal and Nichol (2021, section 4.1) end their classifier so.
+    `places` is H·W. Dhariwal and Nichol (2021, section 4.1) end their classifier so. ValueError for others.
     """
 
     def __init__(self, channels: int, places: int, head_dim: int, out: int):
@@ -26,7 +26,10 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(channels, out)
 
     def forward(self, h: Tensor) -> Tensor:
-        B, C, _, _ = h.shape
+        B, C, H, W = h.shape
+        size, L = self.position.shape[0], self.position.shape[1] - 1
+        if (size, L) != (C, H * W):
+            raise ValueError(f"expected h of shape (B, {size}, H, W) with {L} places, got {tuple(h.shape)}")
         places = h.flatten(2)  # (B, C, L)
         places = torch.cat([places.mean(dim=2, keepdim=True), places], dim=2) + self.position  # (B, C, 1 + L)
         qkv = self.qkv(places.transpose(1, 2)).view(B, -1, 3, C // self.head_dim, self.head_dim)

@@ -162,7 +162,7 @@ class Embedding(nn.Module):
         self.label = nn.Embedding(c.classes, 4 * c.width) if c.classes else None
 
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        emb = self.time(step_embedding(t, self.width).to(next(self.parameters()).dtype))  # (B, 4·width)
+        emb = self.time(step_embedding(t, self.width, next(self.parameters()).dtype))  # (B, 4·width)
         if y is None:
             return emb
         if self.label is None:

@@ -21,7 +21,7 @@ FLOORS = [  # imports point down, or to a neighbour on the same floor
      "minilib.plot", "minilib.layers"},
     {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims"},
     {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan",
-     "minilib.unet"},
+     "minilib.unet", "minilib.interop"},
     {"minilib.diffusion", "minilib.diffusion.schedule", "minilib.diffusion.loss", "minilib.diffusion.sampling",
      "minilib.diffusion.guidance", "minilib.noisy_classifier"},
     {"minilib.recipes", "minilib.recipes.recipe", "minilib.recipes.scores", "minilib.recipes.autoencoder",

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from minilib.layers import Attention, TransformerBlock, attend, down, require_images, up
+from minilib.layers import Attention, TransformerBlock, attend, down, require_images, step_embedding, up
 
 
 @pytest.mark.parametrize("size", [4, 28, 32])
@@ -126,3 +128,34 @@ def test_attention_has_no_sense_of_order():
 def test_heads_must_share_the_width_equally(dim, heads):
     with pytest.raises(ValueError, match=f"{heads} heads can share equally, got {dim}"):
         Attention(dim, heads)
+
+
+# ---------- the step of a diffusion model ----------
+
+
+@pytest.mark.parametrize("dim", [2, 8, 32])
+def test_a_step_becomes_cosines_then_sines(dim):
+    steps = [0, 1, 7, 999]
+    embedded = step_embedding(torch.tensor(steps), dim, torch.float64)
+    assert embedded.shape == (4, dim)
+    for row, t in zip(embedded, steps, strict=True):
+        angles = [t / 10_000 ** (i / (dim // 2)) for i in range(dim // 2)]
+        expected = [math.cos(a) for a in angles] + [math.sin(a) for a in angles]
+        assert row.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_how_alike_two_steps_are_depends_on_their_distance_alone():
+    e = step_embedding(torch.arange(1000), 32, torch.float64)
+    alike = e @ e.T
+    for distance_ in (0, 1, 10, 300):
+        diagonal = alike.diagonal(distance_)
+        assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-10)
+    others = alike - 100 * torch.eye(1000)
+    assert others.max() < 0.97 * 16  # of 16 for a step with itself: no two steps are the same
+
+
+def test_a_step_may_lie_between_two():
+    whole, between = step_embedding(torch.tensor([3, 4]), 32), step_embedding(torch.tensor([3.0, 3.5]), 32)
+    assert torch.equal(whole[0], between[0])
+    assert not torch.allclose(between[1], whole[1], atol=0.05)
+    assert whole.dtype == torch.float32

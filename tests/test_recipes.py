@@ -130,7 +130,7 @@ def test_no_step_is_no_training(tiny, steps):
 
 
 def test_the_seed_decides_the_start_and_the_order(tiny, monkeypatch):
-    monkeypatch.setattr(recipes, "fit", lambda model, loss, batches, **_: (model, batches(0)[0]))
+    monkeypatch.setattr("minilib.recipes.recipe.fit", lambda model, loss, batches, **_: (model, batches(0)[0]))
     (start, order), (start_again, order_again), (other_start, other_order) = (tiny().train(seed=k) for k in (1, 1, 2))
     assert same(start, start_again)
     assert not same(start, other_start)
@@ -140,7 +140,9 @@ def test_the_seed_decides_the_start_and_the_order(tiny, monkeypatch):
 
 def test_the_recipes_numbers_and_the_callers_options_reach_fit(tiny, monkeypatch):
     asked = {}
-    monkeypatch.setattr(recipes, "fit", lambda model, loss, batches, **options: asked.update(options, batch=batches(0)))
+    monkeypatch.setattr(
+        "minilib.recipes.recipe.fit", lambda model, loss, batches, **options: asked.update(options, batch=batches(0))
+    )
     tiny(lr=0.5, betas=(0.0, 0.9), weight_decay=0.25, batch_size=7).train(steps=2, seed=4, clip=3.0)
     (x,) = asked.pop("batch")
     assert x.shape == (7, 3)
@@ -202,7 +204,7 @@ def test_a_recipe_that_draws_nothing_says_no_time_for_it(tiny, tmp_path):
 
 def test_only_the_first_process_writes(tiny, tmp_path, monkeypatch):
     fitted = tiny().train(progress=False)
-    monkeypatch.setattr(recipes, "fit", lambda *_, **__: dataclasses.replace(fitted, rank=1))
+    monkeypatch.setattr("minilib.recipes.recipe.fit", lambda *_, **__: dataclasses.replace(fitted, rank=1))
     recipes.train_and_save("tiny", tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -172,6 +172,7 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(tool, chapter: Path,
         ("units", '"""Units."""', '"""Units."""\nassert True', True),  # what an import runs, whoever asked for it
         ("__init__", '"""', '"""The library. ', False),
         ("units", '"""Units."""', '"""Units."""\n# a comment', False),
+        ("shapes", "SIDE = 3.0", "SIDE = (3.0)  # another layout, and a comment", False),
         ("claims", "three standard deviations", "two", False),  # a module that it does not import
     ],
 )

@@ -1,0 +1,186 @@
+"""The test of the tests: break one detail of the library at a time, and the comparison with the reference must fail."""
+
+import __future__
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from minilib import layers, unet
+from minilib.diffusion import loss, sampling, schedule
+from tests.parity import reference, test_loss
+from tests.parity.reference import BAR
+
+
+def ddpm() -> float:
+    return max(reference.unet_errors(reference.DDPM_FORM, (8, 8)).values())
+
+
+def adm() -> float:
+    return max(reference.unet_errors(reference.ADM_FORM, (8, 8)).values())
+
+
+def ddim() -> float:
+    """With clipping, which the toy needs: its x_0 leaves [-1, 1]."""
+    return max(reference.ddim_error("epsilon", spacing, 10, True, 1.0) for spacing in ("leading", "trailing"))
+
+
+def ddim_of_v() -> float:
+    return reference.ddim_error("v_prediction", "leading", 10, False, 0.0)
+
+
+def ancestral() -> float:
+    return reference.ancestral_error("sample", "leading", 10, False, "fixed_small")
+
+
+def dpm() -> float:
+    return max(reference.dpm_error("epsilon", "trailing", 10, clip) for clip in (False, True))
+
+
+def losses() -> float:
+    """1 where a test of the losses fails, and 0 where they all pass."""
+    beta = schedule.cosine_beta(50)
+    try:
+        test_loss.test_the_terms_of_the_bound(beta, "learned")
+        test_loss.test_the_bins_of_a_pixel(0.1)
+        test_loss.test_the_hybrid_loss_and_its_gradients(beta, schedule.V)
+    except AssertionError:
+        return 1.0
+    return 0.0
+
+
+@dataclasses.dataclass
+class Mutation:
+    """In the source of `module.name`, `old` becomes `new`; then `compare` must give more than the bar."""
+
+    module: ModuleType
+    name: str
+    old: str
+    new: str
+    compare: Callable[[], float]
+
+
+MUTATIONS = {
+    "eps of the norms 1e-5, not 1e-6": Mutation(unet, "ResBlock", "channels_in, c.eps)", "channels_in, 1e-5)", ddpm),
+    "sines before cosines": Mutation(
+        layers, "step_embedding", "[angles.cos(), angles.sin()]", "[angles.sin(), angles.cos()]", ddpm
+    ),
+    "frequencies that end at 1/10,000": Mutation(layers, "step_embedding", "/ (dim // 2)", "/ (dim // 2 - 1)", ddpm),
+    "attention without 1/sqrt(D)": Mutation(layers, "attend", "/ math.sqrt(q.shape[-1])", "", ddpm),
+    "q, k, v head by head": Mutation(
+        layers,
+        "Attention",
+        "3, self.heads, D // self.heads)\n",
+        "self.heads, 3, D // self.heads).transpose(2, 3)\n",
+        adm,
+    ),
+    "half as many heads": Mutation(
+        unet, "PlaceAttention", "channels // c.head_dim", "channels // c.head_dim // 2", ddpm
+    ),
+    "attention without what came in": Mutation(unet, "PlaceAttention", "return h + ", "return ", ddpm),
+    "shift after the norm": Mutation(unet, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm),
+    "scale, not 1 + scale": Mutation(unet, "ScaleShift", "* (1 + scale)", "* scale", adm),
+    "shift before scale": Mutation(unet, "ScaleShift", "scale, shift =", "shift, scale =", adm),
+    "no SiLU on the embedding": Mutation(unet, "Shift", "self.linear(F.silu(emb))", "self.linear(emb)", ddpm),
+    "no SiLU before the second convolution": Mutation(
+        unet, "ResBlock", "F.silu(self.modulate(new, emb))", "self.modulate(new, emb)", ddpm
+    ),
+    "resized before the norm": Mutation(
+        unet, "ResBlock", "self.resize(F.silu(self.norm(h)))", "F.silu(self.norm(self.resize(h)))", adm
+    ),
+    "a residual that is not resized alike": Mutation(unet, "shrink", "F.avg_pool2d(h, 2)", "h[:, :, ::2, ::2]", adm),
+    "bilinear upsampling": Mutation(unet, "grow", '"nearest"', '"bilinear"', ddpm),
+    "a strided convolution that pads one side": Mutation(
+        unet, "ConvDown", "self.conv(h)", "self.conv(h.roll((1, 1), (2, 3)))", ddpm
+    ),
+    "skips before features": Mutation(unet, "UpLevel", "[h, skips.pop()]", "[skips.pop(), h]", ddpm),
+    "the first skip first": Mutation(unet, "UpLevel", "skips.pop()", "skips.pop(0)", ddpm),
+    "labels ignored": Mutation(unet, "Embedding", "emb + self.label", "emb + 0 * self.label", adm),
+    "the walk ends at alpha_bar[0]": Mutation(
+        schedule, "Schedule", "torch.ones_like(now[:1])])\n        beta", "self.alpha_bar[:1]])\n        beta", ddim
+    ),
+    "alpha_bar one step off": Mutation(
+        schedule, "Schedule", "(1 - self.beta).cumprod(dim=0)", "(1 - self.beta.roll(1)).cumprod(dim=0)", ddim
+    ),
+    "trailing steps that begin at T": Mutation(schedule, "trailing", "- 1 for", "for", ddim),
+    "leading steps that do not end at 0": Mutation(schedule, "leading", "i * (T // n)", "i * (T // n) + 1", ddim),
+    "no clipping": Mutation(sampling, "denoiser", "x_0.clamp(-1, 1) if clip else x_0", "x_0", ddim),
+    "eta without its square": Mutation(sampling, "ddim", "- sigma**2", "- sigma", ddim),
+    "v with the other sign": Mutation(
+        schedule, "V", "alpha_bar.sqrt() * x_t - (1", "alpha_bar.sqrt() * x_t + (1", ddim_of_v
+    ),
+    "beta in place of beta_tilde": Mutation(
+        sampling, "small_variance", "step.beta_tilde_clipped", "step.beta", ancestral
+    ),
+    "a posterior mean without sqrt(alpha)": Mutation(
+        schedule, "Step", "(self.now / self.then).sqrt()", "(self.now / self.then)", ancestral
+    ),
+    "noise after the last step": Mutation(sampling, "ancestral", "step.then < 1", "step.then <= 1", ancestral),
+    "first order only": Mutation(sampling, "dpm_solver", "0 < i <", "0 < i < 0 *", dpm),
+    "the other ratio of steps": Mutation(sampling, "dpm_solver", "h / (2 * last_h)", "last_h / (2 * h)", dpm),
+    "second order in the last step": Mutation(sampling, "dpm_solver", "len(walk) - 1", "len(walk)", dpm),
+    "the bound moves the mean": Mutation(loss, "hybrid_loss", ".detach()", "", losses),
+    "a bound without its thousandth": Mutation(loss, "hybrid_loss", "0.001 *", "0.002 *", losses),
+    "variances between the wrong ends": Mutation(
+        sampling, "learned_variance", "low + guess.share * (high - low)", "high + guess.share * (low - high)", losses
+    ),
+    "variances mixed without logarithms": Mutation(
+        sampling,
+        "learned_variance",
+        "torch.exp(low + guess.share * (high - low))",
+        "low.exp() + guess.share * (high.exp() - low.exp())",
+        losses,
+    ),
+    "a first variance that is not clipped to the second": Mutation(
+        schedule, "Step", "torch.maximum(self.beta_tilde, self.floor)", "self.beta_tilde.clamp(min=1e-20)", losses
+    ),
+    "bins of half the width": Mutation(loss, "pixel_log_likelihood", "1 / 255", "1 / 510", losses),
+    "no open bin for black": Mutation(loss, "pixel_log_likelihood", "x < -0.999", "x < -9", losses),
+    "nats, not bits": Mutation(loss, "vlb_term", " / math.log(2)", "", losses),
+}
+
+
+def broken(mutation: Mutation) -> object:
+    """The class, function or constant, made from its mutated source."""
+    if mutation.name == "V":
+        text = inspect.getsource(mutation.module)
+        source = text[text.index("V = Prediction(") :]
+    else:
+        source = inspect.getsource(getattr(mutation.module, mutation.name))
+    assert mutation.old in source, f"nothing to break: {mutation.old!r} is not in {mutation.name}"
+    flags = __future__.annotations.compiler_flag
+    namespace = dict(vars(mutation.module))
+    code = compile(source.replace(mutation.old, mutation.new), "mutation", "exec", flags, dont_inherit=True)
+    exec(code, namespace)
+    return namespace[mutation.name]
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_detail_is_found(name, monkeypatch):
+    mutation = MUTATIONS[name]
+    whole, replacement = getattr(mutation.module, mutation.name), broken(mutation)
+    for module in (layers, unet, schedule, sampling, loss, reference, test_loss):
+        for key, value in list(vars(module).items()):
+            if value is whole:
+                monkeypatch.setattr(module, key, replacement)
+    for table in (reference.PREDICTIONS, reference.SPACINGS, reference.VARIANCES):
+        for key, value in list(table.items()):
+            if value is whole:
+                monkeypatch.setitem(table, key, replacement)
+    for name_of_form in ("DDPM_FORM", "ADM_FORM"):  # the kinds of blocks that a config names
+        form = getattr(reference, name_of_form)
+        kinds = {field: replacement for field, value in vars(form).items() if value is whole}
+        monkeypatch.setattr(reference, name_of_form, dataclasses.replace(form, **kinds))
+    try:
+        error = mutation.compare()
+    except (AssertionError, ValueError, RuntimeError, IndexError):
+        return  # so broken that it does not even run, or takes other steps than the reference
+    assert not error <= 1e3 * BAR, f"{name}: the comparison says {error:.1e}, and would have let it pass"
+
+
+@pytest.mark.parametrize("compare", [ddpm, adm, ddim, ddim_of_v, ancestral, dpm, losses])
+def test_nothing_broken_passes(compare):
+    assert compare() < BAR

@@ -1,0 +1,218 @@
+import weakref
+
+import pytest
+import torch
+
+from minilib.diffusion.sampling import (
+    Guess,
+    ancestral,
+    ddim,
+    ddim_encode,
+    denoiser,
+    dpm_solver,
+    large_variance,
+    last,
+    learned_variance,
+    noise_in,
+    noise_like,
+    probability_flow,
+    small_variance,
+)
+from minilib.diffusion.schedule import EPS, X_0, Schedule, V, cosine_beta, even, linear_beta, trailing
+
+CHAIN = Schedule(cosine_beta())
+MEAN, STD = 0.4, 0.3
+
+
+def gaussian(x_t, t):
+    """The best denoiser of data from N(MEAN, STD²): the posterior mean of x_0."""
+    alpha_bar = CHAIN.alpha_bar_at(t, x_t)
+    gain = alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar)
+    return Guess(MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN))
+
+
+def noise(n, seed=0):
+    return torch.randn(n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+SAMPLERS = {
+    "ancestral": lambda denoise, x, steps: ancestral(denoise, CHAIN, x, steps, generator()),
+    "ddim": lambda denoise, x, steps: ddim(denoise, CHAIN, x, steps),
+    "ddim, eta 1": lambda denoise, x, steps: ddim(denoise, CHAIN, x, steps, generator(), eta=1.0),
+    "dpm_solver": lambda denoise, x, steps: dpm_solver(denoise, CHAIN, x, steps),
+}
+samplers = pytest.mark.parametrize("sampler", SAMPLERS)
+
+
+@samplers
+def test_a_gaussian_is_drawn_with_its_mean_and_spread(sampler):
+    x = last(SAMPLERS[sampler](gaussian, noise(20_000), even(1000, 500)))
+    assert float(x.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(x.std()) == pytest.approx(STD, abs=0.01)
+
+
+@samplers
+def test_what_has_one_picture_draws_that_picture(sampler):
+    picture = torch.rand(1, 3, 3, dtype=torch.float64)
+    x = torch.randn(4, 1, 3, 3, generator=generator(), dtype=torch.float64)
+    steps = even(1000, 7)
+    assert torch.allclose(last(SAMPLERS[sampler](lambda x_t, t: Guess(picture.expand_as(x_t)), x, steps)), picture)
+
+
+@samplers
+def test_one_picture_a_step_the_same_each_time(sampler):
+    steps = trailing(1000, 9)
+    one, again = ([*SAMPLERS[sampler](gaussian, noise(5), steps)] for _ in range(2))
+    assert len(one) == 9
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not any(x.requires_grad for x in one)
+    assert torch.equal(last(SAMPLERS[sampler](gaussian, noise(5), steps)), one[-1])
+
+
+@samplers
+def test_it_asks_at_the_steps_given_and_holds_no_past_pictures(sampler):
+    asked, seen = [], []
+
+    def denoise(x_t, t):
+        asked.append(int(t[0]))
+        assert t.shape == (len(x_t),)
+        seen.append(weakref.ref(x_t))
+        return gaussian(x_t, t)
+
+    walk = SAMPLERS[sampler](denoise, noise(5), [900, 500, 200, 10])
+    for _ in walk:
+        assert sum(ref() is not None for ref in seen) <= 2  # the picture before and the one at hand
+    assert asked == [900, 500, 200, 10]
+
+
+@samplers
+def test_noise_makes_a_difference_only_where_it_should(sampler):
+    def draw(seed):
+        torch.manual_seed(seed)
+        return last(SAMPLERS[sampler](gaussian, noise(5), even(1000, 5)))
+
+    assert torch.equal(draw(0), draw(1)), "the global generator must not matter"
+
+
+def test_ancestral_depends_on_its_generator():
+    one, other = (last(ancestral(gaussian, CHAIN, noise(5), even(1000, 5), generator(k))) for k in (1, 2))
+    assert not torch.equal(one, other)
+
+
+def test_eta_needs_a_generator():
+    with pytest.raises(ValueError, match=r"eta = 0.5 adds noise: pass a generator"):
+        last(ddim(gaussian, CHAIN, noise(2), even(1000, 5), eta=0.5))
+
+
+def test_ddim_with_eta_1_has_the_mean_and_the_variance_of_ancestral_sampling():
+    x, steps = noise(50_000), [500, 200]
+    a, b = (
+        next(ancestral(gaussian, CHAIN, x, steps, generator())),
+        next(ddim(gaussian, CHAIN, x, steps, generator(), 1)),
+    )
+    assert torch.allclose(a, b)
+
+
+def test_more_steps_come_closer_to_the_ode_and_the_solver_comes_closer_faster():
+    x = noise(50)
+    end, calls = probability_flow(gaussian, CHAIN, x, tolerance=1e-6)
+    off = {
+        (name, n): float((last(SAMPLERS[name](gaussian, x, trailing(1000, n))) - end).abs().max())
+        for name in ("ddim", "dpm_solver")
+        for n in (10, 20, 100)
+    }
+    for name in ("ddim", "dpm_solver"):
+        assert off[name, 10] > off[name, 20] > off[name, 100]
+    assert off["dpm_solver", 20] < off["ddim", 20] / 3
+    assert 20 < calls < 2_000
+
+
+def test_the_ode_of_a_gaussian_is_known():
+    """It stretches: x at the end is MEAN + STD/std_T (x - mean_T), up to what is left at the first step."""
+    x = noise(20)
+    end, _ = probability_flow(gaussian, CHAIN, x, tolerance=1e-8)
+    alpha_bar = CHAIN.alpha_bar[-1]
+    std = (alpha_bar * STD**2 + 1 - alpha_bar).sqrt()
+    expected = MEAN + STD * (x - alpha_bar.sqrt() * MEAN) / std
+    assert torch.allclose(end, expected, atol=2e-3)
+
+
+def test_encoding_and_decoding_come_back():
+    x, steps = MEAN + STD * noise(20, seed=3), even(1000, 1000)
+    z = last(ddim_encode(gaussian, CHAIN, x, steps))
+    assert float(z.std()) == pytest.approx(1, abs=0.35)
+    assert float((last(ddim(gaussian, CHAIN, z, steps)) - x).abs().max()) < 0.02
+    coarse = even(1000, 20)
+    again = last(ddim(gaussian, CHAIN, last(ddim_encode(gaussian, CHAIN, x, coarse)), coarse))
+    assert float((again - x).abs().max()) > 0.02
+    assert len([*ddim_encode(gaussian, CHAIN, x, coarse)]) == 19
+
+
+@pytest.mark.parametrize("prediction", [EPS, X_0, V])
+@pytest.mark.parametrize("clip", [False, True])
+def test_a_network_becomes_a_denoiser(prediction, clip):
+    g = torch.Generator().manual_seed(0)
+    x_0 = torch.linspace(-1.5, 1.5, 8).view(2, 1, 2, 2)
+    eps, t, y = torch.randn(2, 1, 2, 2, generator=g), torch.tensor([100, 700]), torch.tensor([4, 5])
+    asked = []
+
+    def model(x, t, y):
+        asked.append((t, y))
+        return prediction.target(x_0, eps, CHAIN.at(CHAIN.alpha_bar, t, x))
+
+    guess = denoiser(model, CHAIN, prediction, y, clip)(CHAIN.noisy(x_0, t, eps), t)
+    assert torch.allclose(guess.x_0, x_0.clamp(-1, 1) if clip else x_0, atol=1e-5)
+    assert guess.share is None
+    assert torch.equal(asked[0][0], t)
+    assert torch.equal(asked[0][1], y)
+
+
+def test_a_network_with_twice_the_channels_says_where_the_variance_lies():
+    model = lambda x, t, y: torch.cat([x, torch.full_like(x, 0.5)], dim=1)  # noqa: E731
+    guess = denoiser(model, CHAIN, X_0)(torch.zeros(2, 1, 2, 2), torch.tensor([3, 4]))
+    assert torch.equal(guess.share, torch.full((2, 1, 2, 2), 0.75))
+
+
+def test_the_learned_variance_lies_between_the_two_fixed_ones():
+    _, step = CHAIN.walk([500, 300, 0])[0]
+    low, high = small_variance(step, Guess(torch.zeros(1))), large_variance(step, Guess(torch.zeros(1)))
+    assert low < high
+    for share, expected in {0.0: low, 1.0: high, 0.5: (low * high).sqrt()}.items():
+        found = learned_variance(step, Guess(torch.zeros(1), torch.tensor(share, dtype=torch.float64)))
+        assert float(found) == pytest.approx(float(expected))
+    with pytest.raises(ValueError, match="learned no variance: use small_variance or large_variance"):
+        learned_variance(step, Guess(torch.zeros(1)))
+
+
+def test_noise_has_the_shape_and_kind_of_the_picture():
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    assert noise_like(x, generator()).dtype == torch.float64
+    assert torch.equal(noise_like(x, generator()), noise_like(x, generator()))
+
+
+def test_the_noise_in_a_picture_is_what_was_put_there():
+    x_0, eps, alpha_bar = noise(5, 1), noise(5, 2), torch.tensor(0.3, dtype=torch.float64)
+    assert torch.allclose(noise_in(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps, x_0, alpha_bar), eps)
+
+
+def test_last_shows_progress_when_told_how_many_steps_there_are(capsys):
+    last(iter(noise(3)), steps=3, name="drawing")
+    assert "drawing" in capsys.readouterr().err
+    last(iter(noise(3)))
+    assert capsys.readouterr().err == ""
+
+
+def test_samplers_work_with_float32_pictures():
+    for sampler in SAMPLERS.values():
+        assert last(sampler(gaussian, noise(3).float(), even(1000, 4))).dtype == torch.float32
+    assert probability_flow(gaussian, CHAIN, noise(3).float())[0].dtype == torch.float32
+
+
+def test_the_schedule_need_not_have_a_thousand_steps():
+    chain = Schedule(linear_beta(50))
+    picture = lambda x_t, t: Guess(torch.full_like(x_t, 0.2))  # noqa: E731
+    assert torch.allclose(last(ddim(picture, chain, noise(3), even(50, 50))), torch.tensor(0.2, dtype=torch.float64))

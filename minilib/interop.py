@@ -42,6 +42,8 @@ IN_DIFFUSERS_BLOCKS = {
 def from_diffusers(state: State) -> dict[str, Tensor]:
     """The weights of diffusers' UNet2DModel under the names of our `UNet`. Its to_q, to_k, to_v become one qkv.
 
+    Ours computes the same where theirs has flip_sin_to_cos=True, freq_shift=0 and downsample_padding=1. The weights of
+    the CIFAR-10 DDPM, which has none of these, fit under all names and would draw something else.
     Raises ValueError for a key that it does not know.
     """
     found: dict[str, Tensor] = {}

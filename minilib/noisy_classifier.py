@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from minilib.diffusion.schedule import Schedule
 from minilib.layers import attend
 from minilib.train import Draw
-from minilib.unet import Embedding, Encoder, UNetConfig, require_fit
+from minilib.unet import Embedding, UNetConfig, UNetEncoder, require_fit
 
 
 class AttentionPool(nn.Module):
@@ -43,7 +43,7 @@ class NoisyClassifier(nn.Module):
     def __init__(self, config: UNetConfig, size: int, classes: int):
         super().__init__()
         self.config, deepest = config, config.width * config.multipliers[-1]
-        self.embed, self.encoder = Embedding(config), Encoder(config)
+        self.embed, self.encoder = Embedding(config), UNetEncoder(config)
         self.norm = nn.GroupNorm(config.groups, deepest, config.eps)
         places = (size // (config.patch * 2 ** (len(config.multipliers) - 1))) ** 2
         self.pool = AttentionPool(deepest, places, config.head_dim, classes)

@@ -86,6 +86,8 @@ class PlaceAttention(nn.Module):
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
+        if channels % c.head_dim:
+            raise ValueError(f"expected a head_dim that divides the {channels} channels of a level, got {c.head_dim}")
         self.norm = nn.GroupNorm(c.groups, channels, c.eps)
         self.attention = Attention(channels, channels // c.head_dim)
         zeroed(self.attention.out)
@@ -203,7 +205,7 @@ class UpLevel(Level):
         return h if self.resize is None else self.resize(h, emb)
 
 
-class Encoder(nn.Module):
+class UNetEncoder(nn.Module):
     """x (B, C, H, W), emb (B, D) → h, the smallest and deepest features; and the skips: all features on the way."""
 
     def __init__(self, c: UNetConfig):
@@ -227,7 +229,7 @@ class Encoder(nn.Module):
         return second(attend(first(h, emb)), emb), skips
 
 
-class Decoder(nn.Module):
+class UNetDecoder(nn.Module):
     """h and the skips of the encoder, emb (B, D) → (B, C_out, H, W)."""
 
     def __init__(self, c: UNetConfig):
@@ -260,7 +262,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig = UNetConfig()):
         super().__init__()
         self.config = config
-        self.embed, self.encoder, self.decoder = Embedding(config), Encoder(config), Decoder(config)
+        self.embed, self.encoder, self.decoder = Embedding(config), UNetEncoder(config), UNetDecoder(config)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         require_fit(self.config, x, t, y)

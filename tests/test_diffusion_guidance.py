@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from minilib.diffusion.guidance import ancestral_guided, guided, uphill
-from minilib.diffusion.sampling import Guess, ancestral, ddim, large_variance, last
+from minilib.diffusion.sampling import Guess, ancestral, ddim, dpm_solver, large_variance, last, probability_flow
 from minilib.diffusion.schedule import Schedule, cosine_beta, even
 
 CHAIN = Schedule(cosine_beta())
@@ -85,3 +85,32 @@ def test_the_step_of_the_mean_is_scale_times_variance_times_slope():
     a = next(ancestral_guided(gaussian, CHAIN, log_probability, s, x, [500, 0], g.manual_seed(3), large_variance))
     b = next(ancestral(gaussian, CHAIN, x, [500, 0], g.manual_seed(3), large_variance))
     assert torch.allclose(a - b, s * step.beta * uphill(log_probability, x, torch.full((4,), t)))
+
+
+def test_the_solver_and_the_ode_are_guided_by_the_same_denoiser():
+    """In fractions of a step too; with no chance involved, they stretch noise into the posterior."""
+    bayes, x = guided(gaussian, CHAIN, log_probability, 1.0), noise(200)
+    precision = 1 / STD**2 + 1 / SURE**2
+    expected = AIM / SURE**2 / precision + x * precision**-0.5
+    flow, _ = probability_flow(bayes, CHAIN, x, tolerance=1e-6)
+    assert (flow - expected).abs().max() < 0.01
+    assert (last(dpm_solver(bayes, CHAIN, x, STEPS)) - expected).abs().max() < 0.01
+
+
+def test_what_the_network_says_of_its_variance_is_passed_on():
+    share = torch.full((4, 1), 0.3)
+    denoise = guided(lambda x_t, t: Guess(x_t, share), CHAIN, log_probability, 1.0)
+    assert denoise(noise(4), torch.full((4,), 9)).share is share
+
+
+def test_each_picture_is_pushed_by_its_own_probability():
+    x, t = noise(6), torch.tensor([0, 10, 100, 500, 900, 999])
+    together = uphill(log_probability, x, t)
+    for i in range(6):
+        assert torch.allclose(together[i : i + 1], uphill(log_probability, x[i : i + 1], t[i : i + 1]), atol=1e-14)
+
+
+def test_guided_sampling_keeps_no_graph():
+    for x in ancestral_guided(gaussian, CHAIN, log_probability, 1.0, noise(3), [500, 100], torch.Generator()):
+        assert torch.is_grad_enabled()
+        assert not x.requires_grad

@@ -1,9 +1,20 @@
 """Beside tests/parity/test_loss.py, which holds the formulas against those of the paper."""
 
+import math
+
 import pytest
 import torch
 
-from minilib.diffusion.loss import gaussian_kl, hide_labels, hybrid_loss, prior_term, simple_loss
+from minilib.diffusion.loss import (
+    bound_by_step,
+    gaussian_kl,
+    hide_labels,
+    hybrid_loss,
+    pixel_log_likelihood,
+    prior_term,
+    simple_loss,
+)
+from minilib.diffusion.sampling import Guess, large_variance, learned_variance, small_variance
 from minilib.diffusion.schedule import X_0, Schedule, cosine_beta, linear_beta
 from minilib.train import Draw, fit, shuffled
 from minilib.unet import UNet, UNetConfig
@@ -67,3 +78,86 @@ def test_the_loss_is_the_same_for_the_same_draw(loss):
     model, x, y = UNet(config), torch.rand(4, 1, 8, 8) * 2 - 1, torch.tensor([0, 1, 2, 0])
     one, again, other = (float(loss(model, x, y, draw=draw(4, k), schedule=CHAIN).detach()) for k in (0, 0, 1))
     assert one == again != other
+
+
+def test_the_steps_drawn_cover_the_chain_evenly():
+    seen = []
+
+    def model(x, t, y):
+        seen.append(t)
+        return torch.zeros_like(x)
+
+    simple_loss(model, torch.zeros(5000, 1, 1, 1), draw=draw(5000), schedule=Schedule(linear_beta(25)))
+    counts = seen[0].bincount(minlength=25)
+    assert len(counts) == 25
+    assert counts.min() > 140
+    assert counts.max() < 260
+
+
+@pytest.mark.parametrize(("mean", "std"), [(-0.9, 0.3), (0.0, 0.01), (1.1, 2.0)])
+def test_the_bins_of_all_greys_share_all_probability(mean, std):
+    greys, variance = torch.arange(256, dtype=torch.float64) / 127.5 - 1, torch.tensor(std**2, dtype=torch.float64)
+    p = pixel_log_likelihood(greys, torch.full_like(greys, mean), variance).exp()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-9)
+    edge = torch.tensor(-1 + 1 / 255, dtype=torch.float64)
+    assert float(p[0]) == pytest.approx(float(torch.special.ndtr((edge - mean) / std)), abs=1e-9)
+
+
+def test_the_bound_teaches_the_second_half_of_the_output_alone():
+    class Says(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = torch.nn.Parameter(torch.linspace(-1, 1, 4 * 2 * 9).view(4, 2, 3, 3))
+
+        def forward(self, x, t, y=None):
+            return self.out[:, : self.C]
+
+    x, slopes = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1, []
+    for loss, C in ((simple_loss, 1), (hybrid_loss, 2)):
+        model = Says()
+        model.C = C
+        loss(model, x, draw=draw(4), schedule=CHAIN).backward()
+        slopes.append(model.out.grad)
+    simple, hybrid = slopes
+    assert torch.equal(hybrid[:, :1], simple[:, :1])
+    assert (hybrid[:, 1:] != 0).all()
+
+
+def test_a_hopeless_guess_costs_much_but_not_infinitely():
+    x = torch.tensor([-1.0, -0.5, 0.0, 1.0])
+    mean, variance = (5 - 10 * (x > 0).float()).requires_grad_(), torch.full((4,), 1e-4, requires_grad=True)
+    likelihood = pixel_log_likelihood(x, mean, variance)
+    likelihood.sum().backward()
+    assert likelihood.tolist() == pytest.approx([math.log(1e-12)] * 4)
+    assert mean.grad.isfinite().all()
+    assert variance.grad.isfinite().all()
+
+
+MEAN, STD, LINEAR = -0.1, 0.4, Schedule(linear_beta())
+
+
+def gaussian(x_t, t):
+    """The best guess of x_0 and of the variance of a step back, for data from N(MEAN, STD²): all is Gaussian."""
+    alpha_bar, step = LINEAR.alpha_bar_at(t, x_t), LINEAR.steps_of(t, x_t)
+    spread = alpha_bar * STD**2 + 1 - alpha_bar
+    x_0 = MEAN + alpha_bar.sqrt() * STD**2 / spread * (x_t - alpha_bar.sqrt() * MEAN)
+    of_x_0 = step.then.sqrt() * step.beta / (1 - step.now)
+    exact = step.beta_tilde + of_x_0**2 * STD**2 * (1 - alpha_bar) / spread
+    low, high = step.beta_tilde_clipped.log(), step.beta.log()
+    return Guess(x_0, ((exact.log() - low) / (high - low)).clamp(0, 1).expand_as(x_t))
+
+
+def test_the_bound_is_one_and_the_best_variance_makes_it_tight():
+    """Bits per dimension of Gaussian pictures, which are known, against all terms for their best denoiser."""
+    x = MEAN + STD * torch.randn(500, 1, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x_0 = ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    mean, variance = torch.full_like(x_0, MEAN), torch.tensor(STD**2, dtype=torch.float64)
+    exact = float(-pixel_log_likelihood(x_0, mean, variance).mean()) / math.log(2)
+    bits = {}
+    for rule in (learned_variance, small_variance, large_variance):
+        g = torch.Generator().manual_seed(1)
+        terms = bound_by_step(gaussian, LINEAR, x_0, list(range(1000)), g, rule)
+        bits[rule] = float((terms.sum(dim=0) + prior_term(LINEAR, x_0)).mean())
+    assert exact < bits[learned_variance] < exact + 0.1
+    assert bits[learned_variance] <= bits[large_variance] + 0.01
+    assert bits[small_variance] > bits[learned_variance] + 0.3

@@ -216,3 +216,62 @@ def test_the_schedule_need_not_have_a_thousand_steps():
     chain = Schedule(linear_beta(50))
     picture = lambda x_t, t: Guess(torch.full_like(x_t, 0.2))  # noqa: E731
     assert torch.allclose(last(ddim(picture, chain, noise(3), even(50, 50))), torch.tensor(0.2, dtype=torch.float64))
+
+
+@samplers
+def test_no_graph_is_kept_and_the_caller_keeps_its_gradients(sampler):
+    weight, seen = torch.ones(1, dtype=torch.float64, requires_grad=True), []
+
+    def denoise(x_t, t):
+        seen.append(torch.is_grad_enabled())
+        return Guess(weight * gaussian(x_t, t).x_0)
+
+    walk = SAMPLERS[sampler](denoise, noise(3), [500, 100, 0])
+    assert seen == []  # nothing happens before the first picture is asked for
+    for x in walk:
+        assert torch.is_grad_enabled()
+        assert not x.requires_grad
+    assert seen == [False] * 3
+    assert not last(ddim_encode(denoise, CHAIN, noise(3), [500, 100, 0])).requires_grad
+    assert not probability_flow(denoise, CHAIN, noise(3))[0].requires_grad
+
+
+def two_gaussians(x_t, t):
+    """The best denoiser of data of which half lies at 0.6 and half at -0.6, with a spread of 0.2 each."""
+    alpha_bar = CHAIN.alpha_bar_at(t, x_t)
+    variance = alpha_bar * 0.2**2 + 1 - alpha_bar
+    gain = alpha_bar.sqrt() * 0.2**2 / variance
+    means = {m: m + gain * (x_t - alpha_bar.sqrt() * m) for m in (0.6, -0.6)}
+    upper = torch.sigmoid(2 * alpha_bar.sqrt() * 0.6 * x_t / variance)
+    return Guess(upper * means[0.6] + (1 - upper) * means[-0.6])
+
+
+def test_ddim_in_a_thousand_steps_ends_where_the_ode_ends():
+    x, asked = noise(200), []
+
+    def counted(x_t, t):
+        asked.append(float(t[0]))
+        return two_gaussians(x_t, t)
+
+    end, calls = probability_flow(counted, CHAIN, x, tolerance=1e-7)
+    assert calls == len(asked)
+    assert max(asked) == 999
+    assert asked[-1] == 0
+    assert any(t != int(t) for t in asked)
+    off = {name: (last(SAMPLERS[name](two_gaussians, x, even(1000, 1000))) - end).abs().max() for name in SAMPLERS}
+    assert off["ddim"] < 0.003  # of 0.002 measured; pictures reach from -1.2 to 1.2
+    assert off["dpm_solver"] < 0.0003  # of 0.0001
+    assert off["ancestral"] > 0.1
+    rough, fewer = probability_flow(two_gaussians, CHAIN, x)
+    assert fewer < calls
+    assert (rough - end).abs().max() < 0.02
+
+
+@samplers
+def test_both_of_two_kinds_are_drawn(sampler):
+    x = last(SAMPLERS[sampler](two_gaussians, noise(5_000), even(1000, 200)))
+    upper = x > 0
+    assert float(upper.double().mean()) == pytest.approx(0.5, abs=0.03)
+    for m, part in ((0.6, x[upper]), (-0.6, x[~upper])):
+        assert float(part.mean()) == pytest.approx(m, abs=0.02)
+        assert float(part.std()) == pytest.approx(0.2, abs=0.02)

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minilib.diffusion.schedule import (
     EPS,
@@ -97,6 +99,28 @@ def test_which_steps_the_papers_take():
     for spacing in (leading, trailing, even):
         assert spacing(1000, 1000) == list(range(999, -1, -1))
     assert even(1000, 1) == [0]
+
+
+spacings = pytest.mark.parametrize("spacing", [leading, trailing, even])
+
+
+@spacings
+@given(T=st.integers(1, 300), share=st.floats(0, 1))
+def test_any_number_of_steps_up_to_all_makes_a_walk(spacing, T, share):
+    n = max(1, round(share * T))
+    steps = spacing(T, n)
+    assert len(steps) == n
+    assert len(Schedule(torch.full((T,), 0.01, dtype=torch.float64)).walk(steps)) == n
+    if spacing is leading or (spacing is even and n > 1):
+        assert steps[-1] == 0
+    if spacing is trailing or (spacing is even and n > 1):
+        assert steps[0] == T - 1
+
+
+@spacings
+def test_more_steps_than_there_are_make_no_walk(spacing):
+    with pytest.raises(ValueError, match="expected steps that fall"):
+        Schedule(linear_beta(25)).walk(spacing(25, 40))
 
 
 def test_a_fraction_of_a_step_lies_between_its_neighbours():

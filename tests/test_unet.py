@@ -11,16 +11,18 @@ from minilib.unet import (
     ConvDown,
     ConvUp,
     Embedding,
-    Encoder,
     PlaceAttention,
     ResBlock,
     ScaleShift,
     Shift,
     UNet,
     UNetConfig,
+    UNetEncoder,
+    UpLevel,
     block_down,
     block_up,
     grow,
+    same,
     shrink,
     zeroed,
 )
@@ -175,6 +177,39 @@ def test_the_step_shifts_before_the_norm_in_ddpm_and_after_it_in_adm():
     assert torch.allclose(other(h, emb), normed + normed * both[:, :16] + both[:, 16:], atol=1e-12)
 
 
+@pytest.mark.parametrize("config", [replace(SMALL, eps=0.3), replace(ADM, eps=0.3)], ids=["DDPM", "ADM"])
+@pytest.mark.parametrize("resize", [same, shrink, grow])
+@pytest.mark.parametrize("channels_out", [8, 16])
+def test_a_block_is_norm_silu_resize_conv_modulate_silu_conv_and_what_came_in(config, resize, channels_out):
+    block, h, emb = filled(ResBlock(config, 8, channels_out, resize)), normal(2, 8, 4, 6), normal(2, 32)
+    new = resize(F.silu(F.group_norm(h, 8, block.norm.weight, block.norm.bias, 0.3)))
+    new = F.conv2d(new, block.conv1.weight, block.conv1.bias, padding=1)
+    new = F.conv2d(F.silu(block.modulate(new, emb)), block.conv2.weight, block.conv2.bias, padding=1)
+    old = resize(h) if channels_out == 8 else F.conv2d(resize(h), block.skip.weight, block.skip.bias)
+    assert torch.allclose(block(h, emb), old + new, atol=1e-12)
+
+
+@forms
+def test_every_norm_has_the_eps_and_the_groups_of_the_config(config):
+    norms = [m for m in UNet(replace(config, eps=0.3, groups=4)).modules() if isinstance(m, nn.GroupNorm)]
+    assert len(norms) > 20
+    assert {(norm.eps, norm.num_groups) for norm in norms} == {(0.3, 4)}
+
+
+def test_a_convolution_with_stride_2_looks_at_every_second_place_and_its_neighbours():
+    down, h = filled(ConvDown(SMALL, 8)), normal(1, 8, 6, 6)
+    whole = F.conv2d(h, down.conv.weight, down.conv.bias, padding=1)
+    assert torch.allclose(down(h, normal(1, 32)), whole[:, :, ::2, ::2], atol=1e-12)
+
+
+def test_a_level_of_the_decoder_takes_its_features_first_and_the_last_skip_first():
+    level = filled(UpLevel(SMALL, [(24, 8), (16, 8)], False, None))
+    h, near, far, emb = normal(1, 16, 2, 2), normal(1, 8, 2, 2), normal(1, 8, 2, 2, seed=2), normal(1, 32)
+    first, second = level.blocks
+    expected = second(torch.cat([first(torch.cat([h, near], dim=1), emb), far], dim=1), emb)
+    assert torch.allclose(level(h, [far, near], emb), expected, atol=1e-12)
+
+
 def test_shrink_takes_means_and_grow_undoes_it():
     h = torch.arange(16.0).view(1, 1, 4, 4)
     assert shrink(h)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
@@ -204,7 +239,7 @@ def test_attention_is_over_places_and_every_place_sees_all():
 
 def test_the_encoder_leaves_a_skip_for_each_block_of_the_decoder():
     config = replace(SMALL, patch=1, multipliers=(1, 2, 3), blocks=2)
-    encoder, x = Encoder(config), torch.randn(1, 1, 8, 12)
+    encoder, x = UNetEncoder(config), torch.randn(1, 1, 8, 12)
     h, skips = encoder(x, torch.randn(1, 32))
     assert h.shape == (1, 24, 2, 3)
     wide, half, low = (8, 12), (4, 6), (2, 3)
@@ -257,3 +292,11 @@ def test_half_precision_runs_and_float64_stays(config):
         rough = model(x, t)
     assert ((rough - exact).abs().max() / exact.abs().max()).item() < 0.1
     assert model.double()(x.double(), t).dtype == torch.float64
+
+
+@pytest.mark.parametrize("head_dim", [5, 32])
+def test_heads_share_the_channels_of_a_level_equally(head_dim):
+    with pytest.raises(
+        ValueError, match=rf"expected a head_dim that divides the 16 channels of a level, got {head_dim}"
+    ):
+        UNet(UNetConfig(width=8, head_dim=head_dim))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def linear_beta(T: int = 1000) -> Tensor:
-    """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et al. (2020, section 4), T = 1000."""
+    """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et al. (2020), with T = 1000."""
     return torch.linspace(0.1 / T, 20 / T, T, dtype=torch.float64)
 
 

@@ -1,16 +1,19 @@
 """Every key and shape of published checkpoints, under our names, is one of our network: on the meta device."""
 
 import json
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 
+from minilib import interop
 from minilib.interop import by_kind, from_adm, from_diffusers
 from minilib.noisy_classifier import NoisyClassifier
 from minilib.unet import ScaleShift, UNet, UNetConfig, block_down, block_up
+from tests.parity import adm
+from tests.parity.adm import KEYS
 
-KEYS = Path(__file__).parent / "keys"
+BAR = 1e-10
 CIFAR10 = UNetConfig(
     channels=3, channels_out=3, patch=1, width=128, multipliers=(1, 2, 2, 2), attention=(1,), head_dim=256, groups=32,
     eps=1e-6,
@@ -66,3 +69,34 @@ def test_qkv_of_each_head_become_those_of_all_heads():
     rows = torch.tensor([[head, kind, i] for head in range(heads) for kind in range(3) for i in range(d)])
     sorted_rows = torch.tensor([[head, kind, i] for kind in range(3) for head in range(heads) for i in range(d)])
     assert torch.equal(by_kind(rows, d), sorted_rows)
+
+
+# ---------- what the map is for: random weights under all of ADM's keys, in its network and in ours ----------
+
+
+def adm_error(file: str) -> float:
+    """How far ADM's network, 16 channels wide, is from ours with the same weights: output and gradient in x."""
+    is_classifier, conditional = "classifier" in file, "_cond" in file
+    whole = ADM_256_CLASSIFIER if is_classifier else ADM_256_CLASSES if conditional else ADM_256
+    by = whole.width // 16
+    small, state = replace(whole, width=16, head_dim=64 // by, groups=8), adm.shrunk(file, by)
+    model = (NoisyClassifier(small, size=64, classes=1000) if is_classifier else UNet(small)).double()
+    model.load_state_dict(interop.from_adm(state, small))
+    g, errors = torch.Generator().manual_seed(1), []
+    t, y = torch.tensor([3, 977]), torch.tensor([999, 0]) if conditional else None
+    for scale in (1.0, 0.01):
+        x = scale * torch.randn(2, 3, 64, 64, generator=g, dtype=torch.float64)
+        mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        ours = model(mine, t) if is_classifier else model(mine, t, y)
+        shape = (6, small.head_dim)
+        out = adm.classifier(state, theirs, t, *shape) if is_classifier else adm.unet(state, theirs, t, y, *shape)
+        weight = torch.randn(out.shape, generator=g, dtype=torch.float64)
+        slopes = (torch.autograd.grad((a * weight).sum(), b)[0] for a, b in ((ours, mine), (out, theirs)))
+        for a, b in ((ours, out), tuple(slopes)):
+            errors.append(float(((a - b).abs().max() / b.abs().max()).detach()))
+    return max(errors)
+
+
+@pytest.mark.parametrize("file", [name for name in PUBLISHED if name.startswith("adm")])
+def test_adms_weights_do_in_our_network_what_they_do_in_adms(file):
+    assert adm_error(file) < BAR

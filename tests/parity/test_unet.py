@@ -23,6 +23,10 @@ CASES: dict[str, tuple[UNetConfig, tuple[int, int]]] = {
         replace(ADM_FORM, multipliers=(1, 2, 3), blocks=1, attention=(2,)),
         (12, 20),
     ),
+    "ADM, three levels, attention at the first and the second": (
+        replace(ADM_FORM, multipliers=(1, 2, 2), attention=(0, 1)),
+        (12, 8),
+    ),
     "ADM, no classes, heads of 4": (replace(ADM_FORM, classes=0, head_dim=4), (8, 8)),
 }
 

@@ -275,3 +275,8 @@ def test_both_of_two_kinds_are_drawn(sampler):
     for m, part in ((0.6, x[upper]), (-0.6, x[~upper])):
         assert float(part.mean()) == pytest.approx(m, abs=0.02)
         assert float(part.std()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_sampler_without_a_step_has_no_last_picture():
+    with pytest.raises(ValueError, match="expected a sampler that takes a step or more"):
+        last(ddim_encode(gaussian, CHAIN, noise(3), [500]))

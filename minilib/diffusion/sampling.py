@@ -197,7 +197,13 @@ def probability_flow(denoise: Denoiser, schedule: Schedule, x: Tensor, tolerance
 
 
 def last(walk: Iterable[Tensor], steps: int | None = None, name: str = "") -> Tensor:
-    """What a sampler ends with. Given its number of steps, a progress bar of that name shows how far it is."""
+    """What a sampler ends with. Given its number of steps, a progress bar of that name shows how far it is.
+
+    Raises ValueError where the sampler takes no step.
+    """
+    x = None
     for x in tqdm(walk, total=steps, desc=name, disable=steps is None):  # noqa: B007
         pass
+    if x is None:
+        raise ValueError("expected a sampler that takes a step or more")
     return x

@@ -12,10 +12,11 @@ from minilib.diffusion.loss import (
     hybrid_loss,
     pixel_log_likelihood,
     prior_term,
+    root_snr,
     simple_loss,
 )
 from minilib.diffusion.sampling import Guess, large_variance, learned_variance, small_variance
-from minilib.diffusion.schedule import X_0, Schedule, cosine_beta, linear_beta
+from minilib.diffusion.schedule import EPS, X_0, Schedule, V, cosine_beta, linear_beta
 from minilib.train import Draw, fit, shuffled
 from minilib.unet import UNet, UNetConfig
 
@@ -161,3 +162,23 @@ def test_the_bound_is_one_and_the_best_variance_makes_it_tight():
     assert exact < bits[learned_variance] < exact + 0.1
     assert bits[learned_variance] <= bits[large_variance] + 0.01
     assert bits[small_variance] > bits[learned_variance] + 0.3
+
+
+@pytest.mark.parametrize("prediction", [EPS, X_0, V])
+def test_a_weight_counts_errors_of_x_0(prediction):
+    x_0, shift, seen = torch.rand(4, 1, 4, 4) * 2 - 1, 0.3, []
+
+    def model(x_t, t, y):
+        """Right about x_0, but for a shift."""
+        alpha_bar = CHAIN.at(CHAIN.alpha_bar, t, x_t)
+        seen.append(alpha_bar.flatten())
+        eps = (x_t - alpha_bar.sqrt() * (x_0 + shift)) / (1 - alpha_bar).sqrt()
+        return prediction.target(x_0 + shift, eps, alpha_bar)
+
+    loss = simple_loss(model, x_0, draw=draw(4), schedule=CHAIN, prediction=prediction, weight=root_snr)
+    assert float(loss) == pytest.approx(float((root_snr(seen[0]) * shift**2).mean()), rel=1e-3)
+
+
+def test_the_root_of_the_signal_to_noise_ratio_stays_between_a_tenth_and_ten():
+    alpha_bar = torch.tensor([1e-9, 0.5, 0.8, 1 - 1e-6])
+    assert root_snr(alpha_bar).tolist() == pytest.approx([0.1, 1.0, 2.0, 10.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,11 @@ def hide_labels(y: Tensor | None, draw: Draw, untold: float) -> Tensor | None:
     return None if y is None else torch.where(draw.uniform() < untold, -1, y)
 
 
+def root_snr(alpha_bar: Tensor) -> Tensor:
+    """How many times larger the picture is than its noise, from 0.1 to 10: a weight for errors of x_0."""
+    return (alpha_bar / (1 - alpha_bar)).sqrt().clamp(0.1, 10)
+
+
 def simple_loss(
     model: nn.Module,
     x_0: Tensor,
@@ -25,17 +31,21 @@ def simple_loss(
     draw: Draw,
     schedule: Schedule,
     prediction: Prediction = EPS,
+    weight: Callable[[Tensor], Tensor] | None = None,
     untold: float = 0.0,
 ) -> Tensor:
     """Mean squared error of what the network predicts, at a step drawn for each picture. Ho et al. (2020, eq. 14).
 
-    Of the labels y (B,) a share `untold` is hidden, so that the network also learns to draw without.
+    With a `weight`, a function of alpha_bar: that of x_0, as it follows from the prediction, so weighted. Of the labels
+    y (B,) a share `untold` is hidden, so that the network also learns to draw without.
     """
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
-    out = model(schedule.noisy(x_0, t, eps), t, hide_labels(y, draw, untold))
-    alpha_bar = schedule.at(schedule.alpha_bar, t, x_0)
-    return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
+    x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
+    out = model(x_t, t, hide_labels(y, draw, untold))
+    if weight is None:
+        return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
+    return (weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()).mean()
 
 
 # ---------- the variational bound ----------

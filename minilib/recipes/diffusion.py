@@ -9,9 +9,9 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data import digits
-from minilib.diffusion.loss import hybrid_loss, simple_loss
+from minilib.diffusion.loss import hybrid_loss, root_snr, simple_loss
 from minilib.diffusion.sampling import denoiser, dpm_solver, last
-from minilib.diffusion.schedule import X_0, Prediction, Schedule, cosine_beta, linear_beta, trailing
+from minilib.diffusion.schedule import X_0, Prediction, Schedule, V, cosine_beta, linear_beta, trailing
 from minilib.noisy_classifier import NoisyClassifier, noisy_classification_loss
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import digit_eyes, fd_from_data
@@ -50,11 +50,11 @@ def score_diffusion(model: UNet, schedule: Schedule, prediction: Prediction) -> 
 
 ddpm_digits = Recipe(
     name="ddpm_digits",
-    model=partial(UNet, UNetConfig(width=24, attention=(), head_dim=24, classes=10)),
-    loss=partial(simple_loss, schedule=LINEAR, prediction=X_0, untold=0.2),
+    model=partial(UNet, UNetConfig(blocks=1, attention=(), classes=10)),
+    loss=partial(simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr, untold=0.1),
     data=lambda: digits.load("train"),
     quick=400,
-    full=12_000,
+    full=30_000,
     score=partial(score_diffusion, schedule=LINEAR, prediction=X_0),
     sample=partial(sample_digits, schedule=LINEAR, prediction=X_0),
     classes=10,
@@ -69,20 +69,19 @@ adm_digits = Recipe(
         UNet,
         UNetConfig(
             channels_out=2,
-            width=24,
-            head_dim=24,
+            blocks=1,
             classes=10,
             modulation=ScaleShift,
             down=block_down,
             up=block_up,
         ),
     ),
-    loss=partial(hybrid_loss, schedule=COSINE, prediction=X_0, untold=0.2),
+    loss=partial(hybrid_loss, schedule=COSINE, prediction=V, untold=0.1),
     data=lambda: digits.load("train"),
     quick=400,
-    full=12_000,
-    score=partial(score_diffusion, schedule=COSINE, prediction=X_0),
-    sample=partial(sample_digits, schedule=COSINE, prediction=X_0),
+    full=30_000,
+    score=partial(score_diffusion, schedule=COSINE, prediction=V),
+    sample=partial(sample_digits, schedule=COSINE, prediction=V),
     classes=10,
     lr=4e-3,
     betas=(0.9, 0.99),

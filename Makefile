@@ -7,7 +7,7 @@ READY := .venv/.ready
 CHECKS := "ruff check" "ruff format --check" "mypy" "book.mirror --check" "book.notebook check" "book.claims --check" \
   "book.scoreboard --check" "book.colab --check" "book.links"
 
-.PHONY: help book test check chapter mirror text apply claims scoreboard weights evidence lock clean
+.PHONY: help book test check chapter mirror text apply claims scoreboard weights evidence bench lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | while IFS='	' read -r name what; do \
@@ -55,6 +55,10 @@ weights: $(READY) ## retrain the weights that ship, all or one: make weights NAM
 evidence: $(READY) ## measure claims at full size, all or one: make evidence ID=AE-1
 	@$(RUN) book.evidence $(ID)
 	@$(RUN) book.claims
+
+bench: $(READY) ## compare our U-Net with diffusers': speed, memory, training time to a target
+	@$(RUN) tests.bench.speed
+	@$(RUN) tests.bench.target
 
 lock: $(READY) ## write the versions in .venv to requirements.lock
 	@{ grep '^#' requirements.lock; $(RUN) pip freeze --all --exclude pip --exclude minilib | sed 's/+cpu$$//'; } > .lock

@@ -21,6 +21,8 @@ ROWS = {
     "dae_digits": "[Denoiser](../chapters/03_denoising.ipynb), walking down",
     "gan_digits": "[GAN](../chapters/04_gan.ipynb)",
     "cgan_digits": "[Conditional GAN](../chapters/04_gan.ipynb), every digit as often",
+    "ddpm_digits": "[DDPM](../chapters/06_ddpm.ipynb), every digit as often",
+    "adm_digits": "[ADM](../chapters/07_better_diffusion.ipynb), every digit as often",
 }
 # name on the card → head of the column, decimals
 COLUMNS = {
@@ -58,7 +60,8 @@ Mean ± standard deviation over three *training* seeds, 0 to 2, each with one dr
 """
 OUTRO = """
 An autoencoder draws by decoding codes from the Gaussian that fits its training codes; [its chapter](../chapters/01_autoencoder.ipynb) shows why that goes wrong.
-The conditional GAN draws every digit equally often, as the training digits come; the test digits come a little less evenly, so that it can pass their KID.
+The conditional GAN and the diffusion models draw every digit equally often, as the training digits come; the test digits come a little less evenly, so that these models can pass their FD and KID.
+The diffusion models draw in 20 steps of DDIM with η = 0.5, the number of network calls that their drawing time is for.
 """  # noqa: E501
 
 

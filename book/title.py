@@ -1,6 +1,6 @@
 """Draw the title picture and the gallery from the book's own models: python -m book.title.
 
-The title picture walks through the map of two features: on the left noise, on the right a digit, between them the mix.
+The title picture is what happens when the diffusion model draws: on the left noise, on the right digits.
 """
 
 from __future__ import annotations
@@ -10,12 +10,18 @@ import sys
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from book.common import ROOT
 from minilib import runtime
 from minilib.data import digits
+from minilib.diffusion.guidance import guided
+from minilib.diffusion.sampling import Guess, ddim, denoiser, last
+from minilib.diffusion.schedule import V, leading, trailing
 from minilib.plot import tile
 from minilib.recipes import RECIPES
+from minilib.recipes.diffusion import COSINE
+from minilib.unet import UNet
 from minilib.weights import load_pretrained
 
 STATIC = ROOT / "book" / "_static"
@@ -27,14 +33,41 @@ def save(x: Tensor, columns: int, name: str, size: tuple[int, int]) -> None:
     sheet.resize(size, Image.Resampling.BICUBIC).quantize(32).save(STATIC / name, optimize=True)
 
 
+def diffusion() -> UNet:
+    return load_pretrained(RECIPES["adm_digits"].model(), "adm_digits").to(runtime.device())
+
+
 def title(rows: int = 5, columns: int = 16) -> Tensor:
-    """Digits that the autoencoder rebuilt, emerging from noise from left to right: (rows · columns, 1, 28, 28)."""
-    model = load_pretrained(RECIPES["ae_digits"].model(), "ae_digits").to(runtime.device())
-    x, _ = digits.load("test")
-    rebuilt = runtime.in_blocks(model, x[: rows * columns])
-    noise = torch.randn(rebuilt.shape, generator=torch.Generator().manual_seed(0))
-    signal = torch.linspace(0, 1, columns).clamp(0, 0.9).div(0.9).repeat(rows).view(-1, 1, 1, 1)
-    return (signal.sqrt() * rebuilt + (1 - signal).sqrt() * 0.7 * noise).clamp(-1, 1)
+    """Digits that the diffusion model draws, noise on the left: (rows · columns, 1, 28, 28)."""
+    y = torch.tensor([3, 8, 5, 2, 9])[:rows]
+    noise = torch.randn(rows, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    steps = trailing(COSINE.T, columns - 1)
+    states = [noise, *ddim(denoiser(diffusion(), COSINE, V, y), COSINE, noise, steps)]
+    return torch.stack(states, dim=1).flatten(0, 1).clamp(-1, 1)
+
+
+def guesses(side: int = 8) -> Tensor:
+    """What the diffusion model takes its picture for, earlier on the left, later on the right: (side², 1, 28, 28)."""
+    y, guessed = torch.arange(side), []
+    denoise = denoiser(diffusion(), COSINE, V, y)
+
+    def keep(x_t: Tensor, t: Tensor) -> Guess:
+        guessed.append(denoise(x_t, t).x_0)
+        return Guess(guessed[-1])
+
+    noise = torch.randn(side, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    last(ddim(keep, COSINE, noise, trailing(COSINE.T, 5 * side)))
+    return torch.stack(guessed[:: len(guessed) // side], dim=1).flatten(0, 1)
+
+
+def guided_digits(side: int = 8) -> Tensor:
+    """A row a noise, a column a digit that the classifier asks for; the model gets no label: (side², 1, 28, 28)."""
+    classifier = load_pretrained(RECIPES["noisy_classifier"].model(), "noisy_classifier").to(runtime.device())
+    noise = torch.randn(side, 1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    x, y = noise.expand(-1, side, -1, -1, -1).flatten(0, 1), torch.arange(side).repeat(side)
+    log_probability = lambda x_t, t: -F.cross_entropy(classifier(x_t, t), y, reduction="none")  # noqa: E731
+    free = denoiser(diffusion(), COSINE, V)
+    return last(ddim(guided(free, COSINE, log_probability, 6.0), COSINE, x, leading(COSINE.T, 50))).clamp(-1, 1)
 
 
 def walk(side: int = 16) -> Tensor:
@@ -62,7 +95,9 @@ def main() -> int:
     save(title(), 16, "title.png", (1344, 420))
     save(pairs.flatten(0, 2), 8, "gallery_reconstructions.png", (640, 640))
     save(walk(), 16, "gallery_walk.png", (640, 640))
-    for name in ("ae_digits", "vae_digits", "dae_digits", "gan_digits"):
+    save(guesses(), 8, "gallery_guesses.png", (640, 640))
+    save(guided_digits(), 8, "gallery_guided.png", (640, 640))
+    for name in ("ae_digits", "vae_digits", "dae_digits", "gan_digits", "adm_digits"):
         save(drawn(name), 8, f"gallery_{name.removesuffix('_digits')}.png", (640, 640))
     return 0
 

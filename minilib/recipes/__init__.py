@@ -13,6 +13,7 @@ from minilib import runtime
 from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
 from minilib.recipes.classifier import digit_classifier
 from minilib.recipes.denoising import dae_digits, mae_digits
+from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.vae import vae_digits
@@ -31,6 +32,9 @@ RECIPES = {
         mae_digits,
         gan_digits,
         cgan_digits,
+        ddpm_digits,
+        adm_digits,
+        noisy_classifier,
     )
 }
 

@@ -51,16 +51,15 @@ def arms() -> dict[str, Arm]:
     for 28 × 28 digits, with (32, 64, 64) channels, and its batch is 128 there.
     """
     recipe = recipes.ddpm_digits
-    options = recipe.loss.keywords
+    told, options = partial(recipe.loss, untold=0.0), recipe.loss.keywords
     mine = {"lr": recipe.lr, "betas": recipe.betas, "weight_decay": recipe.weight_decay}
     theirs = partial(Diffusers, (32, 64, 64), 2, size=28, classes=10)
-    told = {"schedule": options["schedule"], "prediction": options["prediction"], "untold": 0.0}
     linear = Schedule(linear_beta())
     tutorial = {"lr": 1e-4, "weight_decay": 0.01, "warmup": 500}
     return {
-        "ours": Arm(recipe.model, partial(simple_loss, **told), told["schedule"], told["prediction"], mine),
+        "ours": Arm(recipe.model, told, options["schedule"], options["prediction"], mine),
         "tutorial": Arm(theirs, partial(simple_loss, schedule=linear), linear, EPS, tutorial, 128, averaged=False),
-        "theirs, our recipe": Arm(theirs, partial(simple_loss, **told), told["schedule"], told["prediction"], mine),
+        "theirs, our recipe": Arm(theirs, told, options["schedule"], options["prediction"], mine),
     }
 
 

@@ -90,7 +90,7 @@ def test_weights_of_another_model_are_refused_and_named(tmp_path, model):
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"no weights named 'ae_digit': there are ae_digits, ae_digits_2d, .*digit_classifier"
+        ValueError, match=r"no weights named 'ae_digit': there are .*ae_digits, ae_digits_2d, .*digit_classifier"
     ):
         load_pretrained(nn.Linear(1, 1), "ae_digit")
 
@@ -158,7 +158,11 @@ def test_every_shipped_file_has_a_whole_card():
             assert card["rated_by"] == weights.card("digit_classifier")["sha256"]
 
 
-@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+# Ten thousand digits take a diffusion model 8 core-minutes: test_recipes scores these on a tenth of them.
+SLOW_TO_SCORE = {"ddpm_digits", "adm_digits"}
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES.keys() - SLOW_TO_SCORE))
 def test_shipped_weights_score_what_their_card_says(name):
     recipe = recipes.get(name)
     score = recipe.score(load_pretrained(recipe.model(), name))

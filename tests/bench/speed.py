@@ -69,7 +69,7 @@ def compare(size: str, rounds: int, threads: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.speed", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("sizes", nargs="*", default="all", choices=[*SIZES, "all"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=["diffusers", "ours"], help="measure one, and print it as JSON")
@@ -80,7 +80,7 @@ def main() -> None:
         return
     print(f"ours / diffusers, medians of {options.rounds} rounds, {options.threads} threads")
     print("| size | parameters | training step | 50 DDIM steps | peak memory |\n|---|---:|---:|---:|---:|")
-    for size in options.sizes:
+    for size in SIZES if "all" in options.sizes else options.sizes:
         print(compare(size, options.rounds, options.threads), flush=True)
 
 

@@ -18,8 +18,9 @@ from book.sources import library, module_imports, module_name
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # imports point down, or to a neighbour on the same floor
     {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
+     "minilib.data.shipped", "minilib.data.portraits", "minilib.data.portrait_captions", "minilib.data.emoji",
      "minilib.plot", "minilib.layers"},
-    {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims"},
+    {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims", "minilib.portrait_checker"},
     {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan",
      "minilib.unet", "minilib.interop"},
     {"minilib.diffusion", "minilib.diffusion.schedule", "minilib.diffusion.loss", "minilib.diffusion.sampling",
@@ -119,7 +120,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> None:
     assert wheel.stat().st_size < 25_000_000
     assert wheel.name.startswith(f"minilib-{minilib.__version__}-")
-    kinds = {".py", ".npz", ".safetensors", ".json"}
+    kinds = {".py", ".npz", ".png", ".tsv", ".safetensors", ".json"}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minilib").rglob("*") if path.suffix in kinds}
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("minilib/")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,15 @@ def up(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.GroupNorm(8, channels_out), nn.SiLU())
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √D) v: for each query the average of the values v, weighted by how well their keys fit it.
 
     q (…, L, D), k (…, S, D), v (…, S, E) → (…, L, E). Vaswani et al. (2017), eq. 1.
+    A query looks only where mask (…, L, S) is True; without one it looks everywhere.
     """
     fit = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (…, L, S)
+    if mask is not None:
+        fit = fit.masked_fill(~mask, -math.inf)
     return fit.softmax(dim=-1) @ v  # (…, L, E)
 
 
@@ -41,11 +45,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
         B, L, D = h.shape
         qkv = self.qkv(h).view(B, L, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, D/heads) each
-        heads = attend(q, k, v)  # (B, heads, L, D/heads)
+        heads = attend(q, k, v, mask)  # (B, heads, L, D/heads)
         return self.out(heads.transpose(1, 2).reshape(B, L, D))  # side by side, then mixed
 
 
@@ -55,14 +59,14 @@ class TransformerBlock(nn.Module):
     Both steps are added to what was there, and normalised before ("pre-norm"): Xiong et al. (2020).
     """
 
-    def __init__(self, dim: int, heads: int):
+    def __init__(self, dim: int, heads: int, activation: Callable[[], nn.Module] = nn.GELU):
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(dim), Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), activation(), nn.Linear(4 * dim, dim))
 
-    def forward(self, h: Tensor) -> Tensor:
-        h = h + self.attention(self.norm1(h))
+    def forward(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        h = h + self.attention(self.norm1(h), mask)
         return h + self.mlp(self.norm2(h))
 
 

@@ -168,6 +168,25 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     return inside / (k * len(fake)), covered / len(real)
 
 
+class Embeddings(Protocol):
+    """Anything that lays pictures (B, C, H, W) and tokens (B, L) into one space: (B, D) of length 1 each."""
+
+    def embed_image(self, x: Tensor) -> Tensor: ...
+
+    def embed_text(self, tokens: Tensor) -> Tensor: ...
+
+
+def clip_score(network: Embeddings, x: Tensor, tokens: Tensor) -> float:
+    """2.5 times the mean cosine of each picture (N, C, H, W) with its caption (N, L), a negative one counting as 0.
+
+    Hessel et al. (2021, section 3). Raises ValueError unless there is a caption for each picture.
+    """
+    if len(x) != len(tokens):
+        raise ValueError(f"expected a caption for each of {len(x)} pictures, got {len(tokens)}")
+    a, b = runtime.in_blocks(network.embed_image, x), runtime.in_blocks(network.embed_text, tokens)
+    return 2.5 * float((a * b).sum(dim=1).clamp(min=0).mean())
+
+
 class Classifier(FeatureNetwork, Protocol):
     """A feature network that also gives logits: pictures (B, C, H, W) → (B, K)."""
 

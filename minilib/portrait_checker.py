@@ -63,7 +63,7 @@ def coloured(parts: list[str], kind: str, **says: str) -> Layer:
     return painted(parts, COLOURS[kind].values(), {kind: names * len(parts), **more})
 
 
-def plain(kind: str, value: str, parts: list[str], colours: Iterable[str] = (FRAMES,)) -> Layer:
+def saying(kind: str, value: str, parts: list[str], colours: Iterable[str] = (FRAMES,)) -> Layer:
     """Every part in every colour, all saying that the attribute `kind` has that value."""
     colours = list(colours)
     return painted(parts, colours, {kind: [value] * len(parts) * len(colours)})
@@ -78,19 +78,20 @@ def layers() -> dict[str, Layer]:
     """
     ground = coloured(["skin/base"], "background")
     full = torch.ones_like(ground.paint)
-    glasses = plain("glasses", "no glasses", [""])
+    glasses = saying("glasses", "no glasses", [""])
     for kind in ("glasses", "sunglasses"):
-        glasses += plain("glasses", kind, PARTS[kind])
+        glasses += saying("glasses", kind, PARTS[kind])
     return {
         "background": Layer(full * ground.paint.amax(dim=(1, 2), keepdim=True), full[..., :1], ground.says),
         "skin": coloured(["skin/base"], "skin"),
         "top": coloured(PARTS["top"], "top"),
         "eyes": painted(PARTS["eyes"], [EYES], {}).under(glasses),
-        "beard": plain("beard", "no beard", [""]) + plain("beard", "a beard", PARTS["beard"], COLOURS["hair"].values()),
-        "mouth": plain("mood", "happy", PARTS["happy"], LIPS.values())
-        + plain("mood", "sad", PARTS["sad"], LIPS.values()),
+        "beard": saying("beard", "no beard", [""])
+        + saying("beard", "a beard", PARTS["beard"], COLOURS["hair"].values()),
+        "mouth": saying("mood", "happy", PARTS["happy"], LIPS.values())
+        + saying("mood", "sad", PARTS["sad"], LIPS.values()),
         "hair": coloured(PARTS["short"], "hair", length="short") + coloured(PARTS["long"], "hair", length="long"),
-        "hat": plain("hat", "no hat", [""]) + coloured(PARTS["hat"], "hat"),
+        "hat": saying("hat", "no hat", [""]) + coloured(PARTS["hat"], "hat"),
     }
 
 
@@ -131,18 +132,18 @@ def descend(x: Tensor, hats: slice) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def look(x: Tensor) -> list[Found]:
+def recognise(x: Tensor) -> list[Found]:
     """What pictures x (N, 3, 16, 16) in [-1, 1] show.
 
     "Can't tell" is the answer where another value of an attribute fits almost as well (the hair under a hat), and for
     all of a picture that no portrait comes near to. Raises ValueError for pictures of another shape.
     """
     require_images(x, (3, SIZE, SIZE))
-    return [found for block in x.split(50) for found in look_at(block.permute(0, 2, 3, 1).float() / 2 + 0.5)]
+    return [found for block in x.split(50) for found in recognise_block(block.permute(0, 2, 3, 1).float() / 2 + 0.5)]
 
 
-def look_at(x: Tensor) -> list[Found]:
-    """`look` for a few pictures (N, 16, 16, 3) in [0, 1]: the better of two fits, with a hat and without."""
+def recognise_block(x: Tensor) -> list[Found]:
+    """`recognise` for a few pictures (N, 16, 16, 3) in [0, 1]: the better of two fits, with a hat and without."""
     best: dict[str, Tensor] = {}  # of each value of an attribute the least misfit found, (N, values)
     for hats in (slice(0, 1), slice(1, None)):
         chosen = descend(x, hats)
@@ -187,7 +188,7 @@ def accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
     for text, told in zip(texts, facts, strict=True):
         if len(told) != people:
             raise ValueError(f"{text!r} tells of {len(told)} people, and the pictures show {people}")
-    found = [look(part) for part in x.split(SIZE, dim=-1)]
+    found = [recognise(part) for part in x.split(SIZE, dim=-1)]
     right: dict[str, list[bool]] = {name: [] for name in (*VALUES, "caption")}
     for n, told in enumerate(facts):
         holds = []

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from minilib.data import digits
+from minilib.data import shipped as shipped_files
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -108,8 +109,8 @@ def test_unknown_split_lists_the_known_ones(split):
 def shipped(tmp_path, monkeypatch):
     """A copy of the shipped test digits, which a test may damage."""
     path = tmp_path / "mnist_test_10k.npz"
-    path.write_bytes((digits.HERE / path.name).read_bytes())
-    monkeypatch.setattr(digits, "HERE", tmp_path)
+    path.write_bytes((shipped_files.HERE / path.name).read_bytes())
+    monkeypatch.setattr(shipped_files, "HERE", tmp_path)
     return path
 
 

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # imports point down, or to a neighbour on the same floor
     {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
      "minilib.data.shipped", "minilib.data.portraits", "minilib.data.portrait_captions", "minilib.data.emoji",
-     "minilib.plot", "minilib.layers"},
+     "minilib.tokens", "minilib.plot", "minilib.layers"},
     {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims", "minilib.portrait_checker"},
     {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan",
-     "minilib.unet", "minilib.interop"},
+     "minilib.unet", "minilib.vit", "minilib.clip", "minilib.interop"},
     {"minilib.diffusion", "minilib.diffusion.schedule", "minilib.diffusion.loss", "minilib.diffusion.sampling",
      "minilib.diffusion.guidance", "minilib.noisy_classifier"},
     {"minilib.recipes", "minilib.recipes.recipe", "minilib.recipes.scores", "minilib.recipes.autoencoder",

@@ -5,7 +5,7 @@ import torch
 
 from minilib.data.portrait_captions import captions, pair_captions
 from minilib.data.portraits import VALUES, draw, render, seen
-from minilib.portrait_checker import accuracy, look
+from minilib.portrait_checker import accuracy, recognise
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def test_visible_attributes_are_found(people, noise):
     x = render(people)
     x = x + noise * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     right = {name: [] for name in VALUES}
-    for found, shown in zip(look(x), seen(people), strict=True):
+    for found, shown in zip(recognise(x), seen(people), strict=True):
         for name, value in shown.items():
             right[name].append(found.attributes[name] == value)
     for name, hits in right.items():
@@ -26,7 +26,7 @@ def test_visible_attributes_are_found(people, noise):
 
 
 def test_what_is_hidden_is_not_guessed(people):
-    found, shown = look(render(people)), seen(people)
+    found, shown = recognise(render(people)), seen(people)
     hidden = [(f.attributes["hair"], p.hair) for f, s, p in zip(found, shown, people, strict=True) if "hair" not in s]
     assert len(hidden) > 10
     assert all(value in (None, true) for value, true in hidden)
@@ -37,9 +37,9 @@ def test_what_is_no_portrait_is_told_apart():
     g = torch.Generator().manual_seed(0)
     noise = torch.rand(4, 3, 16, 16, generator=g) * 2 - 1
     grey = torch.zeros(1, 3, 16, 16)
-    for found in look(torch.cat([noise, grey])):
+    for found in recognise(torch.cat([noise, grey])):
         assert set(found.attributes.values()) == {None}
-    assert max(f.error for f in look(render(draw(5, 0)))) < 0.003
+    assert max(f.error for f in recognise(render(draw(5, 0)))) < 0.003
 
 
 def test_half_a_hat_is_none_or_one_but_never_another_colour():
@@ -47,7 +47,7 @@ def test_half_a_hat_is_none_or_one_but_never_another_colour():
     bare = render(people)
     half = bare.clone()
     half[:, :, :5, 8:] = render([p for p in people])[:, :, :1, :1]  # the background's colour over its right half
-    for found in look(half):
+    for found in recognise(half):
         assert found.attributes["hat"] in ("red", "no hat", None)
 
 
@@ -77,4 +77,4 @@ def test_bad_input_is_named(people):
     with pytest.raises(ValueError, match="tells of 2 people, and the pictures show 1"):
         accuracy(x, ["a person with a red hat left of a person with a blue hat"] * 2)
     with pytest.raises(ValueError, match="16, 16"):
-        look(torch.zeros(2, 3, 16, 20))
+        recognise(torch.zeros(2, 3, 16, 20))

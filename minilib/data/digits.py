@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from minilib.data.idx import read_idx
+from minilib.data.shipped import read_shipped
 
-HERE = Path(__file__).parent
 EMBEDDED = {  # file and SHA-256
     "train": (
         "mnist_train_20k.npz",
@@ -43,17 +42,7 @@ def load(split: str = "train", folder: str | Path | None = None) -> tuple[Tensor
 
 def read_embedded(split: str) -> tuple[np.ndarray, np.ndarray]:
     """The pictures (N, 28, 28) and labels (N,) that ship with the library, uint8."""
-    name, expected = EMBEDDED[split]
-    path, mend = HERE / name, f"install minilib again, or run git checkout minilib/data/{name} in a clone"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} ships with minilib, and is missing: {mend}")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise ValueError(
-            f"{path} is damaged: expected SHA-256 {expected}, got {found} ({len(content):,} bytes). To mend it, {mend}"
-        )
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(read_shipped(*EMBEDDED[split])), allow_pickle=False) as arrays:
         return arrays["x"], arrays["y"]
 
 

@@ -19,8 +19,6 @@ from minilib.recipes.recipe import Recipe
 from minilib.recipes.vae import vae_digits
 from minilib.weights import save_weights
 
-MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
-
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -62,7 +60,7 @@ def train_and_save(
         "recipe": recipe.settings(),
         "steps": len(fitted.loss),
         "seed": seed,
-        "data": MNIST,
+        "data": recipe.source,
         "parameters": sum(p.numel() for p in shipped.parameters()),
         "seconds": round(fitted.seconds, 1),
         "machine": runtime.machine(),

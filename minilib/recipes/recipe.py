@@ -11,6 +11,8 @@ from torch import Tensor
 from minilib import runtime
 from minilib.train import Fitted, fit, shuffled
 
+MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,6 +33,7 @@ class Recipe:
     weight_decay: float = 0.0
     seeds: tuple[int, ...] = ()  # of the trainings at the quick budget that ship too, as NAME_seed1, …
     limits: str = ""
+    source: str = MNIST  # of the data, with its licence
 
     def train(self, *, steps: int | None = None, seed: int = 0, **options: Any) -> Fitted:
         """Train the model from `seed`, for `steps` or the budget's number of them; `options` go to `fit`.

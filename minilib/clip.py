@@ -1,0 +1,101 @@
+"""CLIP: a tower that reads pictures and a tower that reads text, taught to agree on which belongs to which."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minilib.layers import TransformerBlock
+from minilib.tokens import END
+from minilib.vit import QuickGELU, ViT, ViTConfig
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """Sizes of CLIP. Captions are `length` tokens out of `words`, `end` being the token that closes each."""
+
+    words: int
+    length: int = 40
+    width: int = 96
+    depth: int = 3
+    heads: int = 4
+    dim: int = 64  # of the space in which pictures and captions meet
+    end: int = END
+    vision: ViTConfig = field(default_factory=ViTConfig)
+
+
+class TextTransformer(nn.Module):
+    """tokens (B, L) → (B, width): what stands at the end token, which has seen all before it. Radford et al. (2021)."""
+
+    def __init__(self, c: CLIPConfig):
+        super().__init__()
+        self.length, self.end = c.length, c.end
+        self.embed = nn.Embedding(c.words, c.width)
+        self.position = nn.Parameter(0.01 * torch.randn(c.length, c.width))
+        self.blocks = nn.ModuleList(TransformerBlock(c.width, c.heads, QuickGELU) for _ in range(c.depth))
+        self.norm = nn.LayerNorm(c.width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        B, L = tokens.shape
+        if self.length < L:
+            raise ValueError(f"expected captions of up to {self.length} tokens, got {L}")
+        ends = tokens == self.end
+        if not ends.any(dim=1).all():
+            raise ValueError(f"expected the end token {self.end} in every caption: encode them with the tokenizer")
+        h = self.embed(tokens) + self.position[:L]  # (B, L, width)
+        past = torch.ones(L, L, dtype=torch.bool, device=h.device).tril()  # a word sees itself and those before
+        for block in self.blocks:
+            h = block(h, past)
+        return self.norm(h)[torch.arange(B, device=h.device), ends.int().argmax(dim=1)]  # (B, width)
+
+
+class CLIP(nn.Module):
+    """Pictures x (B, C, H, W) and tokens (N, L) → logits (B, N): how well each picture fits each caption.
+
+    The cosine of the two embeddings over a learned temperature, which may fall to 1/100. Radford et al. (2021, fig. 3).
+    """
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__()
+        self.config = config
+        self.vision, self.text = ViT(config.vision), TextTransformer(config)
+        self.to_image = nn.Linear(config.vision.dim, config.dim, bias=False)
+        self.to_text = nn.Linear(config.width, config.dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_image(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, dim) of length 1."""
+        return F.normalize(self.to_image(self.vision(x)[:, 0]), dim=1)
+
+    def embed_text(self, tokens: Tensor) -> Tensor:
+        """(B, L) → (B, dim) of length 1."""
+        return F.normalize(self.to_text(self.text(tokens)), dim=1)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        scale = self.logit_scale.clamp(max=math.log(100)).exp()
+        return scale * self.embed_image(x) @ self.embed_text(tokens).T  # (B, N)
+
+
+def contrastive_loss(model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
+    """Which caption of the batch belongs to which picture? Cross-entropy in both directions: a scalar.
+
+    Pictures x (B, C, H, W), tokens (B, L). Radford et al. (2021, fig. 3); InfoNCE of van den Oord et al. (2018, eq. 4).
+    Captions that are equal share the blame: each of them is as good an answer.
+    """
+    logits = model(x, tokens)  # (B, B)
+    equal = (tokens[:, None] == tokens).all(dim=2).to(logits.dtype)  # (B, B)
+    target = equal / equal.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def information(loss: float, n: int) -> float:
+    """What a loss over n pairs proves: pictures and captions share at least log n - loss nats.
+
+    The lower bound on mutual information of van den Oord et al. (2018, eq. 6).
+    """
+    return math.log(n) - loss

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from minilib import interop, layers, noisy_classifier, unet
+from minilib import clip, interop, layers, noisy_classifier, unet, vit
 from minilib.diffusion import loss, sampling, schedule
-from tests.parity import reference, test_keys, test_loss
+from tests.parity import reference, test_clip, test_keys, test_loss
 from tests.parity.reference import BAR
 
 
@@ -46,6 +46,10 @@ def published() -> float:
 
 def published_classifier() -> float:
     return test_keys.adm_error("adm256_classifier.openai")
+
+
+def clip_model() -> float:
+    return test_clip.clip_error()
 
 
 def losses() -> float:
@@ -177,6 +181,36 @@ MUTATIONS = {
         published_classifier,
     ),
     "labels one off": Mutation(unet, "Embedding", "y.clamp(min=0)", "(y - 1).clamp(min=0)", published),
+    "CLIP with GELU": Mutation(vit, "QuickGELU", "h * torch.sigmoid(1.702 * h)", "nn.functional.gelu(h)", clip_model),
+    "a text that sees what is to come": Mutation(clip, "TextTransformer", ".tril()", "", clip_model),
+    "the last place in place of the end token": Mutation(
+        clip, "TextTransformer", "ends.int().argmax(dim=1)", "-1", clip_model
+    ),
+    "the text's last norm left out": Mutation(
+        clip, "TextTransformer", "self.norm(h)[", "(h + 1e-9 * self.norm(h))[", clip_model
+    ),
+    "the picture's first norm left out": Mutation(
+        vit, "ViT", "self.norm_in(", "(lambda h: h + 1e-9 * self.norm_in(h))(", clip_model
+    ),
+    "the whole last, not first": Mutation(vit, "ViT", "[whole, patches]", "[patches, whole]", clip_model),
+    "eps 1e-6 in the last norm": Mutation(
+        vit,
+        "ViT",
+        "nn.LayerNorm(c.dim), nn.LayerNorm(c.dim)",
+        "nn.LayerNorm(c.dim), nn.LayerNorm(c.dim, 1e-6)",
+        clip_model,
+    ),
+    "a scale that is not exponentiated": Mutation(clip, "CLIP", ".clamp(max=math.log(100)).exp()", "", clip_model),
+    "embeddings of any length": Mutation(
+        clip,
+        "CLIP",
+        "F.normalize(self.to_image(self.vision(x)[:, 0]), dim=1)",
+        "self.to_image(self.vision(x)[:, 0])",
+        clip_model,
+    ),
+    "one direction only": Mutation(
+        clip, "contrastive_loss", "F.cross_entropy(logits.T, target)", "F.cross_entropy(logits, target)", clip_model
+    ),
     "nats, not bits": Mutation(loss, "vlb_term", " / math.log(2)", "", losses),
 }
 
@@ -200,7 +234,8 @@ def broken(mutation: Mutation) -> object:
 def test_a_broken_detail_is_found(name, monkeypatch):
     mutation = MUTATIONS[name]
     whole, replacement = getattr(mutation.module, mutation.name), broken(mutation)
-    for module in (interop, layers, noisy_classifier, unet, schedule, sampling, loss, reference, test_keys, test_loss):
+    modules = (clip, interop, layers, noisy_classifier, unet, vit, schedule, sampling, loss)
+    for module in (*modules, reference, test_clip, test_keys, test_loss):
         for key, value in list(vars(module).items()):
             if value is whole:
                 monkeypatch.setattr(module, key, replacement)
@@ -220,7 +255,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "compare", [ddpm, adm, published, published_classifier, ddim, ddim_of_v, ancestral, dpm, losses]
+    "compare", [ddpm, adm, published, published_classifier, ddim, ddim_of_v, ancestral, dpm, losses, clip_model]
 )
 def test_nothing_broken_passes(compare):
     assert compare() < BAR

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # imports point down, or to a neighbour on the same floor
     {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
      "minilib.data.shipped", "minilib.data.portraits", "minilib.data.portrait_captions", "minilib.data.emoji",
+     "minilib.data.scenes", "minilib.data.scene_captions",
      "minilib.tokens", "minilib.plot", "minilib.layers"},
     {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims", "minilib.portrait_checker"},
     {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan",

@@ -146,7 +146,7 @@ PLACES = {
 }
 
 
-def distance(shape: str, x: Tensor, y: Tensor, r: Tensor) -> Tensor:
+def outside(shape: str, x: Tensor, y: Tensor, r: Tensor) -> Tensor:
     """How far places (x, y) lie outside a shape of half width r around 0, all (N, H, W): negative within it."""
     if shape == "circle":
         return torch.hypot(x, y) - r
@@ -177,7 +177,7 @@ def coverage(things: list[Thing], size: int) -> tuple[Tensor, Tensor]:
     inside, dark = torch.zeros_like(x), torch.zeros_like(x)
     for shape in SHAPES:
         rows = [i for i, t in enumerate(things) if t.shape == shape]
-        inside[rows] = (0.5 - size * distance(shape, x[rows], y[rows], r[rows])).clamp(0, 1)
+        inside[rows] = (0.5 - size * outside(shape, x[rows], y[rows], r[rows])).clamp(0, 1)
     for texture in ("striped", "dotted"):
         rows = [i for i, t in enumerate(things) if t.texture == texture]
         u, v = ((z[rows] / PERIOD).remainder(1) - 0.5 for z in (x, y))

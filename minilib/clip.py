@@ -42,8 +42,9 @@ class TextTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         B, L = tokens.shape
-        if self.length < L:
-            raise ValueError(f"expected captions of up to {self.length} tokens, got {L}")
+        if self.length < L or not 0 <= tokens.min() <= tokens.max() < len(self.embed.weight):
+            expected = f"captions of up to {self.length} tokens from 0 to {len(self.embed.weight) - 1}"
+            raise ValueError(f"expected {expected}, got {L} from {tokens.min()} to {tokens.max()}")
         ends = tokens == self.end
         if not ends.any(dim=1).all():
             raise ValueError(f"expected the end token {self.end} in every caption: encode them with the tokenizer")
@@ -77,19 +78,22 @@ class CLIP(nn.Module):
         return F.normalize(self.to_text(self.text(tokens)), dim=1)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        scale = self.logit_scale.clamp(max=math.log(100)).exp()
-        return scale * self.embed_image(x) @ self.embed_text(tokens).T  # (B, N)
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=math.log(100))  # in place: a limit in the graph would have no way back down
+        return self.logit_scale.exp() * self.embed_image(x) @ self.embed_text(tokens).T  # (B, N)
 
 
 def contrastive_loss(model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
     """Which caption of the batch belongs to which picture? Cross-entropy in both directions: a scalar.
 
     Pictures x (B, C, H, W), tokens (B, L). Radford et al. (2021, fig. 3); InfoNCE of van den Oord et al. (2018, eq. 4).
-    Captions that are equal share the blame: each of them is as good an answer.
+    Where a caption occurs k times, no model can tell which of them is meant, and the least loss is above 0.
+    Raises ValueError unless there is a caption for each picture.
     """
+    if len(x) != len(tokens):
+        raise ValueError(f"expected a caption for each of {len(x)} pictures, got {len(tokens)}")
     logits = model(x, tokens)  # (B, B)
-    equal = (tokens[:, None] == tokens).all(dim=2).to(logits.dtype)  # (B, B)
-    target = equal / equal.sum(dim=1, keepdim=True)
+    target = torch.arange(len(x), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 

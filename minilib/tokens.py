@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 PADDING, START, END = 0, 1, 2
-PIECES = re.compile(r"[一-鿿]|[^\W_一-鿿]+|[^\w\s]")  # a Chinese character, a word, or a sign
+PIECES = re.compile(r"[一-鿿]|[^\W_一-鿿]+|[^\w\s]|_")  # a Chinese character, a word, or a sign
 
 
 def split(text: str) -> list[str]:
@@ -33,6 +33,8 @@ class WordTokenizer:
 
         Raises ValueError for an unknown word, naming it and the nearest known ones, and for a text that is too long.
         """
+        if isinstance(texts, str):
+            raise ValueError(f"expected a list of texts, got the text {texts!r}: put it into a list")
         tokens = torch.full((len(texts), self.length), PADDING)
         for row, text in zip(tokens, texts, strict=True):
             words = split(text)
@@ -54,4 +56,5 @@ class WordTokenizer:
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Tokens (B, L) → texts: the words up to the end, with spaces between them."""
-        return [" ".join(self.words[i - END - 1] for i in words if i > END) for words in tokens.tolist()]
+        rows = [row[: row.index(END)] if END in row else row for row in tokens.tolist()]
+        return [" ".join(self.words[i - END - 1] for i in row if i > END) for row in rows]

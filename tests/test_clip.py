@@ -83,21 +83,24 @@ def test_the_loss_against_its_definition(model, batch):
     assert float(contrastive_loss(model, *batch).detach()) == pytest.approx((rows + columns) / 2, rel=1e-5)
 
 
-def test_equal_captions_share_the_blame(model, batch):
-    x, tokens = batch
-    tokens[1] = tokens[0]
-    logits = model(x, tokens)
-    rows = logits.log_softmax(dim=1)
-    expected = -(rows[:2, :2].mean(dim=1).sum() + rows.diagonal()[2:].sum()) / 6
-    columns = logits.T.log_softmax(dim=1)
-    expected = (expected - (columns[:2, :2].mean(dim=1).sum() + columns.diagonal()[2:].sum()) / 6) / 2
-    assert torch.allclose(contrastive_loss(model, x, tokens), expected, rtol=1e-5)
+def test_the_temperature_that_met_its_limit_finds_back(model, batch):
+    torch.nn.init.constant_(model.logit_scale, math.log(200))
+    optimizer = torch.optim.SGD([model.logit_scale], lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        contrastive_loss(model, *batch).backward()
+        optimizer.step()
+    assert float(model.logit_scale.detach()) < math.log(100) - 0.01
 
 
 def test_bad_captions_are_refused(model):
     x = torch.zeros(1, 3, 4, 4)
-    with pytest.raises(ValueError, match="captions of up to 8 tokens, got 9"):
+    with pytest.raises(ValueError, match="captions of up to 8 tokens from 0 to 19, got 9"):
         model(x, torch.full((1, 9), END))
+    with pytest.raises(ValueError, match="from 0 to 19, got 3 from 1 to 20"):
+        model(x, torch.tensor([[1, 20, 2]]))
+    with pytest.raises(ValueError, match="a caption for each of 2 pictures, got 1"):
+        contrastive_loss(model, torch.zeros(2, 3, 4, 4), torch.tensor([[1, 5, 2]]))
     with pytest.raises(ValueError, match="the end token 2 in every caption"):
         model(x, torch.tensor([[1, 5, 2], [1, 5, 5]]))
 

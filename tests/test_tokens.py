@@ -11,7 +11,7 @@ TEXTS = ["a red hat, a blue top", "green hair", "笑脸 face"]
 def test_words_signs_and_chinese_characters():
     assert split("A red-hot  Hat, 火山!") == ["a", "red", "-", "hot", "hat", ",", "火", "山", "!"]
     assert split("") == split("  \n") == []
-    assert split("keycap 10 #") == ["keycap", "10", "#"]
+    assert split("keycap_10 #") == ["keycap", "_", "10", "#"]
 
 
 def test_a_caption_starts_ends_and_is_padded():
@@ -27,6 +27,7 @@ def test_a_caption_starts_ends_and_is_padded():
     ]
     assert tokens.max() < len(tokenizer)
     assert tokenizer.decode(tokens) == ["red hat", "", "a a a a a a"]
+    assert tokenizer.decode(torch.tensor([[START, red, END, hat, hat]])) == ["red"]
 
 
 def test_the_order_of_the_texts_changes_no_token():
@@ -40,6 +41,11 @@ def test_an_unknown_word_is_named_with_the_nearest_known_ones():
         tokenizer.encode(["red hat", "gren hair"])
     with pytest.raises(ValueError, match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue"):
         tokenizer.encode(["zzz"])
+
+
+def test_a_text_in_place_of_a_list_is_refused():
+    with pytest.raises(ValueError, match="expected a list of texts, got the text 'red'"):
+        WordTokenizer(TEXTS, 8).encode("red")
 
 
 def test_a_caption_that_is_too_long_is_refused():

@@ -36,7 +36,9 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 def apart(a: Tensor, b: Tensor) -> float:
     """The largest difference, relative to the largest number of b."""
     assert a.shape == b.shape, f"{tuple(a.shape)} against {tuple(b.shape)}"
-    return float(((a - b).abs().max() / b.abs().max()).detach())
+    error = float(((a - b).abs().max() / b.abs().max()).detach())
+    assert math.isfinite(error), "one of the two is not finite"  # max() would let a nan pass
+    return error
 
 
 @contextlib.contextmanager

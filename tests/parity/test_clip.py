@@ -43,6 +43,13 @@ def test_every_key_and_shape_of_the_published_weights(file, kind, rename):
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[file][-1]
 
 
+@pytest.mark.parametrize(("key", "mine"), [("visual.proj", "to_image.weight"), ("text_projection", "to_text.weight")])
+def test_openais_projections_multiply_from_the_other_side(key, mine):
+    """Theirs is features @ projection; both are square in some models, so that their shapes do not tell."""
+    projection, h = torch.randn(5, 5), torch.randn(2, 5)
+    assert torch.allclose(torch.nn.functional.linear(h, from_clip({key: projection})[mine]), h @ projection, atol=1e-6)
+
+
 @pytest.mark.parametrize("rename", [from_clip, from_clip_transformers])
 def test_an_unknown_key_is_named(rename):
     with pytest.raises(ValueError, match=r"unknown key 'visual_model\.conv1\.weight'"):

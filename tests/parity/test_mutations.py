@@ -200,7 +200,9 @@ MUTATIONS = {
         "nn.LayerNorm(c.dim), nn.LayerNorm(c.dim, 1e-6)",
         clip_model,
     ),
-    "a scale that is not exponentiated": Mutation(clip, "CLIP", ".clamp(max=math.log(100)).exp()", "", clip_model),
+    "a scale that is not exponentiated": Mutation(
+        clip, "CLIP", "self.logit_scale.exp()", "self.logit_scale", clip_model
+    ),
     "embeddings of any length": Mutation(
         clip,
         "CLIP",

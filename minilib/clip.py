@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -10,28 +11,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib.layers import TransformerBlock
+from minilib.runtime import in_blocks
 from minilib.tokens import END
 from minilib.vit import QuickGELU, ViT, ViTConfig
 
 
 @dataclass(frozen=True)
-class CLIPConfig:
-    """Sizes of CLIP. Captions are `length` tokens out of `words`, `end` being the token that closes each."""
+class TextConfig:
+    """Sizes of a transformer for captions: `length` tokens out of `words`, `end` being the token that closes each."""
 
     words: int
     length: int = 40
     width: int = 96
     depth: int = 3
     heads: int = 4
-    dim: int = 64  # of the space in which pictures and captions meet
     end: int = END
-    vision: ViTConfig = field(default_factory=ViTConfig)
 
 
 class TextTransformer(nn.Module):
-    """tokens (B, L) → (B, width): what stands at the end token, which has seen all before it. Radford et al. (2021)."""
+    """tokens (B, L) → (B, L, width): each token, having looked at itself and at those before. Radford et al. (2021)."""
 
-    def __init__(self, c: CLIPConfig):
+    def __init__(self, c: TextConfig):
         super().__init__()
         self.length, self.end = c.length, c.end
         self.embed = nn.Embedding(c.words, c.width)
@@ -41,18 +41,30 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        B, L = tokens.shape
+        L = tokens.shape[1]
         if self.length < L or not 0 <= tokens.min() <= tokens.max() < len(self.embed.weight):
             expected = f"captions of up to {self.length} tokens from 0 to {len(self.embed.weight) - 1}"
             raise ValueError(f"expected {expected}, got {L} from {tokens.min()} to {tokens.max()}")
-        ends = tokens == self.end
-        if not ends.any(dim=1).all():
+        if not (tokens == self.end).any(dim=1).all():
             raise ValueError(f"expected the end token {self.end} in every caption: encode them with the tokenizer")
         h = self.embed(tokens) + self.position[:L]  # (B, L, width)
         past = torch.ones(L, L, dtype=torch.bool, device=h.device).tril()  # a word sees itself and those before
         for block in self.blocks:
             h = block(h, past)
-        return self.norm(h)[torch.arange(B, device=h.device), ends.int().argmax(dim=1)]  # (B, width)
+        return self.norm(h)
+
+    def last(self, h: Tensor, tokens: Tensor) -> Tensor:
+        """What stands at the first end token, which has seen the whole caption: (B, L, width) → (B, width)."""
+        return h[torch.arange(len(h), device=h.device), (tokens == self.end).int().argmax(dim=1)]
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """Sizes of CLIP: those of its two towers, and the dimension `dim` of the space in which they meet."""
+
+    text: TextConfig
+    vision: ViTConfig = field(default_factory=ViTConfig)
+    dim: int = 64
 
 
 class CLIP(nn.Module):
@@ -64,9 +76,9 @@ class CLIP(nn.Module):
     def __init__(self, config: CLIPConfig):
         super().__init__()
         self.config = config
-        self.vision, self.text = ViT(config.vision), TextTransformer(config)
+        self.vision, self.text = ViT(config.vision), TextTransformer(config.text)
         self.to_image = nn.Linear(config.vision.dim, config.dim, bias=False)
-        self.to_text = nn.Linear(config.width, config.dim, bias=False)
+        self.to_text = nn.Linear(config.text.width, config.dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_image(self, x: Tensor) -> Tensor:
@@ -75,15 +87,19 @@ class CLIP(nn.Module):
 
     def embed_text(self, tokens: Tensor) -> Tensor:
         """(B, L) → (B, dim) of length 1."""
-        return F.normalize(self.to_text(self.text(tokens)), dim=1)
+        return F.normalize(self.to_text(self.text.last(self.text(tokens), tokens)), dim=1)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        return self.compare(self.embed_image(x), tokens)
+
+    def compare(self, u: Tensor, tokens: Tensor) -> Tensor:
+        """Embeddings of pictures u (B, dim), tokens (N, L) → logits (B, N)."""
         with torch.no_grad():
             self.logit_scale.clamp_(max=math.log(100))  # in place: a limit in the graph would have no way back down
-        return self.logit_scale.exp() * self.embed_image(x) @ self.embed_text(tokens).T  # (B, N)
+        return self.logit_scale.exp() * u @ self.embed_text(tokens).T  # (B, N)
 
 
-def contrastive_loss(model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
+def contrastive_loss(model: Callable[[Tensor, Tensor], Tensor], x: Tensor, tokens: Tensor) -> Tensor:
     """Which caption of the batch belongs to which picture? Cross-entropy in both directions: a scalar.
 
     Pictures x (B, C, H, W), tokens (B, L). Radford et al. (2021, fig. 3); InfoNCE of van den Oord et al. (2018, eq. 4).
@@ -95,6 +111,23 @@ def contrastive_loss(model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
     logits = model(x, tokens)  # (B, B)
     target = torch.arange(len(x), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def retrieval(model: CLIP, x: Tensor, tokens: Tensor, among: int = 100) -> dict[str, float]:
+    """Of pictures x (N, C, H, W) and their captions (N, L), block by block: how often the other one is found first.
+
+    "caption" is the share of pictures to which their own caption, of those of the block, is nearest; "picture" is that
+    of captions to which their own picture is. Raises ValueError unless there is a caption for each picture.
+    """
+    if len(x) != len(tokens):
+        raise ValueError(f"expected a caption for each of {len(x)} pictures, got {len(tokens)}")
+    a, b = in_blocks(model.embed_image, x), in_blocks(model.embed_text, tokens)
+    hits = []
+    for pictures, captions in zip(a.split(among), b.split(among), strict=True):
+        fit, own = pictures @ captions.T, torch.arange(len(pictures))
+        hits.append(torch.stack([fit.argmax(dim=1) == own, fit.argmax(dim=0) == own]))
+    to_caption, to_picture = torch.cat(hits, dim=1).double().mean(dim=1).tolist()
+    return {"caption": to_caption, "picture": to_picture}
 
 
 def information(loss: float, n: int) -> float:

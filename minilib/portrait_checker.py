@@ -177,9 +177,9 @@ def answer(best: Tensor, values: tuple[str, ...]) -> list[str | None]:
 def accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
     """The share of captions' claims that pictures x (N, 3, 16, 16·people) fulfil, attribute by attribute.
 
-    "caption" is the share of captions of which every claim holds. "Can't tell" fulfils no claim, and an attribute that
-    no caption names is left out. Raises ValueError where a caption cannot be read, tells of another number of people
-    than the pictures show, or there is not one for each picture.
+    "claims" is the share of all of them that hold, "caption" that of captions of which every one does. "Can't tell"
+    fulfils no claim, and an attribute that no caption names is left out. Raises ValueError where a caption cannot be
+    read, tells of another number of people than the pictures show, or there is not one for each picture.
     """
     people = x.shape[-1] // SIZE
     if len(x) != len(texts):
@@ -197,4 +197,5 @@ def accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
                 holds.append(found[who][n].attributes[name] == value)
                 right[name].append(holds[-1])
         right["caption"].append(all(holds))
+    right["claims"] = [holds for name in VALUES for holds in right[name]]
     return {name: sum(values) / len(values) for name, values in right.items() if values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,8 +82,18 @@ class ResBlock(nn.Module):
         return self.skip(self.resize(h)) + new
 
 
+class Context(NamedTuple):
+    """What attention may look at beside the places of the picture: vectors (B, L, D), where `seen` (B, L) is True."""
+
+    vectors: Tensor
+    seen: Tensor
+
+
 class PlaceAttention(nn.Module):
-    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what it finds. Ho et al. (2020)."""
+    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what it finds. Ho et al. (2020).
+
+    It looks at no context, and takes it as others do.
+    """
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
@@ -92,7 +103,7 @@ class PlaceAttention(nn.Module):
         self.attention = Attention(channels, channels // c.head_dim)
         zeroed(self.attention.out)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, context: Context | None = None) -> Tensor:
         B, C, H, W = h.shape
         places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
         return h + self.attention(places).transpose(1, 2).view(B, C, H, W)
@@ -150,6 +161,7 @@ class UNetConfig:
     groups: int = 8
     eps: float = 1e-5
     modulation: Callable[[UNetConfig, int], nn.Module] = Shift
+    attend: Callable[[UNetConfig, int], nn.Module] = PlaceAttention
     down: Callable[[UNetConfig, int], nn.Module] = ConvDown
     up: Callable[[UNetConfig, int], nn.Module] = ConvUp
 
@@ -178,17 +190,22 @@ class Level(nn.Module):
     def __init__(self, c: UNetConfig, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None):
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(c, a, b) for a, b in channels)
-        self.attention = nn.ModuleList(PlaceAttention(c, b) if attends else nn.Identity() for _, b in channels)
+        self.attention = nn.ModuleList(c.attend(c, b) for _, b in channels) if attends else None
         self.resize = resize
+
+    def work(self, i: int, h: Tensor, emb: Tensor, context: Context | None) -> Tensor:
+        """Block i, and its attention."""
+        h = self.blocks[i](h, emb)
+        return h if self.attention is None else self.attention[i](h, context)
 
 
 class DownLevel(Level):
     """h (B, C, H, W), emb (B, D) → h for the next level, and the skips: what h was after each block and resizing."""
 
-    def forward(self, h: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, h: Tensor, emb: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
         skips = []
-        for block, attend in zip(self.blocks, self.attention, strict=True):
-            h = attend(block(h, emb))
+        for i in range(len(self.blocks)):
+            h = self.work(i, h, emb, context)
             skips.append(h)
         if self.resize is not None:
             h = self.resize(h, emb)
@@ -199,9 +216,9 @@ class DownLevel(Level):
 class UpLevel(Level):
     """h (B, C, H, W), skips, emb (B, D) → h for the next level. Each block takes the last skip that is left."""
 
-    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
-        for block, attend in zip(self.blocks, self.attention, strict=True):
-            h = attend(block(torch.cat([h, skips.pop()], dim=1), emb))
+    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor, context: Context | None) -> Tensor:
+        for i in range(len(self.blocks)):
+            h = self.work(i, torch.cat([h, skips.pop()], dim=1), emb, context)
         return h if self.resize is None else self.resize(h, emb)
 
 
@@ -217,16 +234,16 @@ class UNetEncoder(nn.Module):
             pairs = [(now, w)] + [(w, w)] * (c.blocks - 1)
             self.levels.append(DownLevel(c, pairs, i in c.attention, c.down(c, w) if i < last else None))
             now = w
-        self.middle = nn.ModuleList([ResBlock(c, now, now), PlaceAttention(c, now), ResBlock(c, now, now)])
+        self.middle = nn.ModuleList([ResBlock(c, now, now), c.attend(c, now), ResBlock(c, now, now)])
 
-    def forward(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, emb: Tensor, context: Context | None = None) -> tuple[Tensor, list[Tensor]]:
         h = self.stem(F.pixel_unshuffle(x, self.patch))  # (B, width, H/patch, W/patch)
         skips = [h]
         for level in self.levels:
-            h, more = level(h, emb)
+            h, more = level(h, emb, context)
             skips += more
         first, attend, second = self.middle
-        return second(attend(first(h, emb)), emb), skips
+        return second(attend(first(h, emb), context), emb), skips
 
 
 class UNetDecoder(nn.Module):
@@ -246,10 +263,10 @@ class UNetDecoder(nn.Module):
         self.norm = nn.GroupNorm(c.groups, now, c.eps)
         self.out = zeroed(nn.Conv2d(now, c.channels_out * c.patch**2, 3, padding=1))
 
-    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
+    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor, context: Context | None = None) -> Tensor:
         left = list(skips)
         for level in self.levels:
-            h = level(h, left, emb)
+            h = level(h, left, emb, context)
         return F.pixel_shuffle(self.out(F.silu(self.norm(h))), self.patch)
 
 

@@ -49,10 +49,23 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(c.dim, c.heads, QuickGELU) for _ in range(c.depth))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.read(self.cut(x))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, 1 + P, dim): a vector for the whole and one for each patch, which know where they are."""
         require_images(x, self.shape)
         patches = self.embed(x).flatten(2).transpose(1, 2)  # (B, P, dim)
         whole = self.whole.expand(len(x), 1, -1)
-        h = self.norm_in(torch.cat([whole, patches], dim=1) + self.position)  # (B, 1 + P, dim)
+        return self.norm_in(torch.cat([whole, patches], dim=1) + self.position)
+
+    def stages(self, h: Tensor) -> list[Tensor]:
+        """(B, 1 + P, dim) → for each block the vectors after they have looked at each other there."""
+        found = []
         for block in self.blocks:
             h = block(h)
-        return self.norm_out(h)
+            found.append(h)
+        return found
+
+    def read(self, h: Tensor) -> Tensor:
+        """(B, 1 + P, dim) → the same shape: the vectors after the last block, normalised."""
+        return self.norm_out(self.stages(h)[-1])

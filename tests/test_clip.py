@@ -3,15 +3,18 @@ import math
 import pytest
 import torch
 
-from minilib.clip import CLIP, CLIPConfig, contrastive_loss, information
+from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss, information
 from minilib.metrics import clip_score
 from minilib.tokens import END, PADDING, WordTokenizer
 from minilib.train import fit, shuffled
 from minilib.vit import ViTConfig
 
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "white": (1, 1, 1), "black": (-1, -1, -1)}
-CONFIG = CLIPConfig(words=20, length=8, width=16, depth=1, heads=2, dim=8,
-                    vision=ViTConfig(size=4, patch=2, dim=16, depth=1, heads=2))  # fmt: skip
+CONFIG = CLIPConfig(
+    TextConfig(words=20, length=8, width=16, depth=1, heads=2),
+    ViTConfig(size=4, patch=2, dim=16, depth=1, heads=2),
+    dim=8,
+)
 
 
 @pytest.fixture

@@ -1,9 +1,23 @@
 import pytest
 import torch
 
-from minilib.diffusion.guidance import ancestral_guided, guided, uphill
+from minilib.clip import CLIPConfig, TextConfig
+from minilib.diffusion.guidance import (
+    ancestral_guided,
+    classifier_free,
+    content_fit,
+    gram,
+    guided,
+    mixture,
+    structure_fit,
+    style_fit,
+    text_fit,
+    uphill,
+)
 from minilib.diffusion.sampling import Guess, ancestral, ddim, dpm_solver, large_variance, last, probability_flow
 from minilib.diffusion.schedule import Schedule, cosine_beta, even
+from minilib.noisy_clip import NoisyCLIP
+from minilib.vit import ViTConfig
 
 CHAIN = Schedule(cosine_beta())
 STEPS = even(1000, 150)
@@ -114,3 +128,131 @@ def test_guided_sampling_keeps_no_graph():
     for x in ancestral_guided(gaussian, CHAIN, log_probability, 1.0, noise(3), [500, 100], torch.Generator()):
         assert torch.is_grad_enabled()
         assert not x.requires_grad
+
+
+# ---------- classifier-free ----------
+
+
+def linear(scale, shift):
+    """A denoiser that does not clip: its guess is a line."""
+    return lambda x_t, t: Guess(scale * x_t + shift, torch.full_like(x_t, scale))
+
+
+def refuse(x_t, t):
+    raise AssertionError("this denoiser should not have been asked")
+
+
+def test_scale_1_is_told_and_scale_0_is_untold_to_the_bit():
+    x, t = 2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.long)
+    told = linear(0.7, 0.1)
+    for w, mixed in ((1, classifier_free(told, refuse, 1)), (0, classifier_free(refuse, told, 0))):
+        guess = mixed(x, t)
+        assert torch.equal(guess.x_0, told(x, t).x_0.clamp(-1, 1)), w
+        assert torch.equal(guess.share, told(x, t).share)
+
+
+@pytest.mark.parametrize("w", [0.3, 2.0, 5.0])
+def test_the_mixture_goes_from_untold_towards_told_and_is_clipped_last(w):
+    x, t = torch.linspace(-1, 1, 9)[:, None], torch.zeros(9, dtype=torch.long)
+    told, untold = linear(0.9, 0.4), linear(0.5, -0.1)
+    expected = (untold(x, t).x_0 + w * (told(x, t).x_0 - untold(x, t).x_0)).clamp(-1, 1)
+    guess = classifier_free(told, untold, w)(x, t)
+    assert torch.allclose(guess.x_0, expected, atol=1e-6)
+    assert torch.equal(guess.share, told(x, t).share)
+
+
+def test_mixing_x_0_is_mixing_eps():
+    """Ho and Salimans (2022, eq. 6) mix eps; theirs is w - 1."""
+    x, t, w = torch.linspace(-0.2, 0.2, 5, dtype=torch.float64)[:, None], torch.full((5,), 300), 1.5
+    alpha_bar = CHAIN.alpha_bar_at(t, x)
+
+    def eps(guess):
+        return (x - alpha_bar.sqrt() * guess.x_0) / (1 - alpha_bar).sqrt()
+
+    told, untold = linear(0.6, 0.05), linear(0.4, -0.05)
+    mixed = eps(classifier_free(told, untold, w)(x, t))
+    assert torch.allclose(mixed, w * eps(told(x, t)) - (w - 1) * eps(untold(x, t)))
+
+
+# ---------- semantic ----------
+
+
+@pytest.fixture
+def clip():
+    torch.manual_seed(0)
+    text = TextConfig(words=20, length=8, width=16, depth=1, heads=2)
+    model = NoisyCLIP(CLIPConfig(text, ViTConfig(size=8, patch=2, dim=16, depth=2, heads=2), dim=8))
+    torch.nn.init.normal_(model.time[2].weight)
+    return model.eval()
+
+
+def pictures(seed, n=3):
+    return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+T = torch.tensor([100, 400, 800])
+TOKENS = torch.tensor([[1, 3 + i, 2, 0] for i in range(3)])
+
+
+def test_the_text_fit_is_the_diagonal_of_clips_table(clip):
+    x = pictures(0)
+    fit = text_fit(clip, TOKENS)(x, T)
+    assert torch.allclose(fit, clip(x, TOKENS, T).diagonal(), atol=1e-5)
+
+
+def test_the_content_fit_is_a_cosine_with_the_reference_of_the_same_step(clip):
+    x, reference, asked = pictures(0), pictures(1), []
+    fit = content_fit(clip, lambda t: (asked.append(t), reference)[1])(x, T)
+    cosine = torch.cosine_similarity(clip.embed_image(x, T), clip.embed_image(reference, T))
+    assert torch.allclose(fit, clip.logit_scale.exp() * cosine, atol=1e-5)
+    assert torch.equal(asked[0], T)
+    most = content_fit(clip, lambda t: x)(x, T)
+    assert torch.allclose(most, clip.logit_scale.exp().expand(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", [structure_fit, style_fit])
+def test_nothing_fits_better_than_the_reference_itself(clip, fit):
+    x, reference = pictures(0), pictures(1)
+    assert fit(clip, lambda t: x)(x, T).abs().max() == 0
+    assert (fit(clip, lambda t: reference)(x, T) < 0).all()
+
+
+def test_style_forgets_where_and_structure_does_not():
+    """Of a network whose patches say what is in them and not where."""
+
+    class Bag:
+        def patches(self, x, t):
+            return [torch.nn.functional.pixel_unshuffle(x, 2).flatten(2).transpose(1, 2)]
+
+    x = pictures(0)
+    moved = x.roll((2, 4), dims=(2, 3))  # by whole patches
+    assert style_fit(Bag(), lambda t: moved)(x, T).abs().max() < 1e-9
+    assert (structure_fit(Bag(), lambda t: moved)(x, T) < -0.5).all()
+    assert (style_fit(Bag(), lambda t: -2 * moved)(x, T) < -0.1).all()
+
+
+def test_gram_is_the_mean_outer_product():
+    h = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([sum(torch.outer(v, v) for v in rows) / 5 for rows in h])
+    assert torch.allclose(gram(h), expected, atol=1e-6)
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_wishes_and_of_their_gradients(clip):
+    x, reference = pictures(0), pictures(1)
+    a, b = text_fit(clip, TOKENS), style_fit(clip, lambda t: reference)
+    both = mixture([(2.0, a), (-3.0, b)])
+    assert torch.allclose(both(x, T), 2 * a(x, T) - 3 * b(x, T), atol=1e-5)
+    assert torch.allclose(uphill(both, x, T), 2 * uphill(a, x, T) - 3 * uphill(b, x, T), atol=1e-5)
+
+
+def test_every_fit_pushes_the_picture_and_leaves_the_network_alone(clip):
+    x, reference = pictures(0), pictures(1)
+    for fit in (
+        text_fit(clip, TOKENS),
+        *(make(clip, lambda t: reference) for make in (content_fit, structure_fit, style_fit)),
+    ):
+        slope = uphill(fit, x, T)
+        assert slope.abs().flatten(1).amax(dim=1).min() > 0
+        better = fit(x + 1e-2 * slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True), T)
+        assert (better > fit(x, T)).all()
+    assert all(p.grad is None for p in clip.parameters())

@@ -157,7 +157,7 @@ def claims(plain: str, text: str) -> dict[str, str]:
 
 
 def words() -> list[str]:
-    """Every word that a caption of portraits may hold, sorted."""
+    """Every word and sign that a caption of portraits may hold, sorted."""
     values = " ".join(" ".join(options) for options in VALUES.values())
     more = "left right of hair hat top shirt skin background smiling frowning shades"
-    return sorted(set(f"{values} {more}".split()) | FILLERS)
+    return sorted({*values.split(), *more.split(), *FILLERS, ","})

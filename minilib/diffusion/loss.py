@@ -24,7 +24,7 @@ def root_snr(alpha_bar: Tensor) -> Tensor:
 
 
 def simple_loss(
-    model: nn.Module,
+    model: Callable[..., Tensor],
     x_0: Tensor,
     y: Tensor | None = None,
     *,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
@@ -34,7 +34,11 @@ Denoiser = Callable[[Tensor, Tensor], Guess]  # x_t (B, …), t (B,)
 
 
 def denoiser(
-    model: nn.Module, schedule: Schedule, prediction: Prediction = EPS, y: Tensor | None = None, clip: bool = True
+    model: Callable[..., Tensor],
+    schedule: Schedule,
+    prediction: Prediction = EPS,
+    y: Tensor | None = None,
+    clip: bool = True,
 ) -> Denoiser:
     """The denoiser that a network is, whose guess x_0 is clipped to [-1, 1]. Labels y (B,) go to the network.
 

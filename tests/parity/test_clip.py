@@ -9,16 +9,17 @@ import torch
 from transformers import CLIPConfig as TheirConfig
 from transformers import CLIPModel
 
-from minilib.clip import CLIP, CLIPConfig, contrastive_loss
+from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss
 from minilib.interop import from_clip, from_clip_transformers
 from minilib.vit import ViTConfig
 from tests.parity.adm import KEYS
 from tests.parity.reference import BAR, apart, in_float64, randomise
 
 TINY = CLIPConfig(
-    words=50, length=12, width=32, depth=2, heads=4, dim=24, end=49,
-    vision=ViTConfig(size=16, patch=4, dim=48, depth=2, heads=3),
-)  # fmt: skip
+    TextConfig(words=50, length=12, width=32, depth=2, heads=4, end=49),
+    ViTConfig(size=16, patch=4, dim=48, depth=2, heads=3),
+    dim=24,
+)
 PUBLISHED = {  # file: sizes of width, heads of the text; patch, width, depth, heads of the picture; shared; parameters
     "clip_vit_b32": (512, 8, 32, 768, 12, 12, 512, 151_277_313),
     "clip_vit_l14": (768, 12, 14, 1024, 24, 16, 768, 427_616_513),
@@ -28,7 +29,8 @@ PUBLISHED = {  # file: sizes of width, heads of the text; patch, width, depth, h
 def published(file: str) -> CLIPConfig:
     width, heads, patch, dim, depth, vision_heads, shared, _ = PUBLISHED[file]
     vision = ViTConfig(size=224, patch=patch, dim=dim, depth=depth, heads=vision_heads)
-    return CLIPConfig(49408, length=77, width=width, depth=12, heads=heads, dim=shared, end=49407, vision=vision)
+    text = TextConfig(49408, length=77, width=width, depth=12, heads=heads, end=49407)
+    return CLIPConfig(text, vision, dim=shared)
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
@@ -57,10 +59,11 @@ def test_an_unknown_key_is_named(rename):
 
 
 def theirs(c: CLIPConfig) -> CLIPModel:
+    t = c.text
     text = {
-        "vocab_size": c.words, "hidden_size": c.width, "intermediate_size": 4 * c.width, "num_hidden_layers": c.depth,
-        "num_attention_heads": c.heads, "max_position_embeddings": c.length, "eos_token_id": c.end,
-        "bos_token_id": c.end - 1, "pad_token_id": 0, "projection_dim": c.dim,
+        "vocab_size": t.words, "hidden_size": t.width, "intermediate_size": 4 * t.width, "num_hidden_layers": t.depth,
+        "num_attention_heads": t.heads, "max_position_embeddings": t.length, "eos_token_id": t.end,
+        "bos_token_id": t.end - 1, "pad_token_id": 0, "projection_dim": c.dim,
     }  # fmt: skip
     v = c.vision
     vision = {
@@ -74,9 +77,9 @@ def theirs(c: CLIPConfig) -> CLIPModel:
 
 def captions(c: CLIPConfig, n: int, g: torch.Generator) -> torch.Tensor:
     """Captions of 2 to all places, closed by the end token, with padding (here the end token too, as CLIP's) behind."""
-    tokens = torch.randint(1, c.end - 1, (n, c.length), generator=g)
-    for row, length in enumerate(torch.linspace(2, c.length, n).long().tolist()):
-        tokens[row, length - 1 :] = c.end
+    tokens = torch.randint(1, c.text.end - 1, (n, c.text.length), generator=g)
+    for row, length in enumerate(torch.linspace(2, c.text.length, n).long().tolist()):
+        tokens[row, length - 1 :] = c.text.end
     return tokens
 
 
@@ -113,7 +116,11 @@ def clip_error() -> float:
 
 @pytest.mark.parametrize(
     "config",
-    [TINY, replace(TINY, depth=1, heads=2), replace(TINY, vision=replace(TINY.vision, size=12, patch=2, heads=4))],
+    [
+        TINY,
+        replace(TINY, text=replace(TINY.text, depth=1, heads=2)),
+        replace(TINY, vision=replace(TINY.vision, size=12, patch=2, heads=4)),
+    ],
     ids=["tiny", "one block, two heads", "small patches"],
 )
 def test_outputs_loss_and_gradients(config):

@@ -184,10 +184,10 @@ MUTATIONS = {
     "CLIP with GELU": Mutation(vit, "QuickGELU", "h * torch.sigmoid(1.702 * h)", "nn.functional.gelu(h)", clip_model),
     "a text that sees what is to come": Mutation(clip, "TextTransformer", ".tril()", "", clip_model),
     "the last place in place of the end token": Mutation(
-        clip, "TextTransformer", "ends.int().argmax(dim=1)", "-1", clip_model
+        clip, "TextTransformer", "(tokens == self.end).int().argmax(dim=1)", "-1", clip_model
     ),
     "the text's last norm left out": Mutation(
-        clip, "TextTransformer", "self.norm(h)[", "(h + 1e-9 * self.norm(h))[", clip_model
+        clip, "TextTransformer", "return self.norm(h)", "return h + 1e-9 * self.norm(h)", clip_model
     ),
     "the picture's first norm left out": Mutation(
         vit, "ViT", "self.norm_in(", "(lambda h: h + 1e-9 * self.norm_in(h))(", clip_model

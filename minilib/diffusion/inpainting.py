@@ -1,0 +1,59 @@
+"""Inpainting: a part of a picture is known, and a sampler paints the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minilib.diffusion.sampling import Denoiser, Guess
+from minilib.glide import text_loss
+from minilib.train import Draw
+
+
+def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
+    """The denoiser that guesses x_0 (B, C, H, W) itself where `known` (B, 1, H, W) is True.
+
+    Alone it is the naive way: the network sees the known part only as noisily as all of x_t. Nichol et al. (2022)
+    do the same with a network that is told, so that what was known comes out as it went in.
+    """
+
+    def denoise_rest(x_t: Tensor, t: Tensor) -> Guess:
+        guess = denoise(x_t, t)
+        return Guess(torch.where(known, x_0, guess.x_0), guess.share)
+
+    return denoise_rest
+
+
+def clue(x_0: Tensor, known: Tensor) -> Tensor:
+    """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and where it is. (B, C + 1, H, W)."""
+    return torch.cat([x_0 * known, known.to(x_0)], dim=1)
+
+
+def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tensor]:
+    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels. Nichol et al. (2022, section 2.5)."""
+    return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
+
+
+def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
+    """What is left of pictures x_0 (B, C, H, W) with a rectangle erased in each: known (B, 1, H, W), bool.
+
+    The sides of the rectangle are a quarter of the picture's to all of it.
+    """
+    inside = []
+    for size in x_0.shape[2:]:
+        u, v = draw.uniform(2).T.to(x_0)[:, :, None]  # (B, 1) each
+        side = (size * (0.25 + 0.75 * u)).ceil()
+        first = ((size - side + 1) * v).floor()
+        place = torch.arange(size, device=x_0.device)
+        inside.append((place >= first) & (place < first + side))  # (B, size)
+    down, across = inside
+    return ~(down[:, None, :, None] & across[:, None, None, :])
+
+
+def inpainting_loss(model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any) -> Tensor:
+    """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a rectangle was erased."""
+    given = clue(x_0, random_holes(x_0, draw))
+    return text_loss(with_clue(model, given), x_0, tokens, draw=draw, **options)

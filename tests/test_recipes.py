@@ -7,11 +7,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from minilib import recipes, weights
-from minilib.data import digits
+from minilib.data import digits, portraits, scenes
 from minilib.recipes import RECIPES, Recipe
+from minilib.recipes.recipe import MNIST
 
 names = pytest.mark.parametrize("name", RECIPES)
-drawing = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.sample])
+drawing = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.draws_digits])
+of_digits = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.source == MNIST])
 
 
 def squared_error(model, x):
@@ -48,6 +50,14 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(digits, "load", lambda split: tuple(t[:1000] for t in whole(split)))
 
 
+@pytest.fixture
+def few_scenes_and_portraits(monkeypatch):
+    """At most 300 of those that are asked for."""
+    for world in (portraits, scenes):
+        draw = world.draw
+        monkeypatch.setattr(world, "draw", lambda n, *rest, draw=draw: draw(min(n, 300), *rest))
+
+
 def same(a, b):
     return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
@@ -67,7 +77,7 @@ def test_an_unknown_recipe_lists_the_known_ones(name):
 
 
 @names
-def test_model_loss_and_data_fit_together(name):
+def test_model_loss_and_data_fit_together(name, few_scenes_and_portraits):
     recipe = recipes.get(name)
     untrained = recipe.train(steps=1, progress=False).model
     fitted = recipe.train(steps=2, progress=False)
@@ -90,7 +100,7 @@ def test_what_ships_draws_digits_that_depend_on_the_generator_alone(name, few_di
     assert one[:, :, 0].mean() < -0.9 < one.mean() < -0.4  # paper at the edge, some ink
 
 
-@names
+@of_digits
 def test_what_ships_scores_as_its_card_says(name, few_digits):
     """On a tenth of the digits: errors and accuracy to within their noise; distances are larger on fewer pictures."""
     recipe, says = recipes.get(name), weights.card(name)["score"]

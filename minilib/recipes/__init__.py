@@ -12,10 +12,28 @@ import torch
 from minilib import runtime
 from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
 from minilib.recipes.classifier import digit_classifier
+from minilib.recipes.clip import (
+    clip_both_worlds,
+    clip_emoji,
+    clip_portrait_world,
+    clip_portraits,
+    clip_scene_world,
+    clip_scenes,
+)
 from minilib.recipes.denoising import dae_digits, mae_digits
 from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
 from minilib.recipes.gan import cgan_digits, gan_digits
+from minilib.recipes.glide import (
+    glide_pairs,
+    glide_portraits,
+    glide_portraits_inpaint,
+    glide_scenes,
+    pairs_by_vector,
+    pairs_by_words,
+    upsample_scenes,
+)
 from minilib.recipes.recipe import Recipe
+from minilib.recipes.semantic import ddpm_scenes, noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.vae import vae_digits
 from minilib.weights import save_weights
 
@@ -33,6 +51,22 @@ RECIPES = {
         ddpm_digits,
         adm_digits,
         noisy_classifier,
+        clip_portraits,
+        clip_scenes,
+        clip_emoji,
+        clip_both_worlds,
+        clip_portrait_world,
+        clip_scene_world,
+        ddpm_scenes,
+        noisy_clip_scenes,
+        noisy_clip_portraits,
+        glide_portraits,
+        glide_portraits_inpaint,
+        glide_pairs,
+        pairs_by_words,
+        pairs_by_vector,
+        upsample_scenes,
+        glide_scenes,
     )
 }
 
@@ -70,8 +104,8 @@ def train_and_save(
     }
     if recipe.sample:
         started = time.perf_counter()
-        recipe.sample(shipped, 1000, torch.Generator().manual_seed(seed))
-        about["seconds_per_1000_samples"] = round(time.perf_counter() - started, 3)
+        recipe.sample(shipped, 100, torch.Generator().manual_seed(seed))
+        about["seconds_per_1000_samples"] = round(10 * (time.perf_counter() - started), 3)
     path = folder / f"{file or name}.safetensors"
     if fitted.rank == 0:
         save_weights(shipped, path, about)

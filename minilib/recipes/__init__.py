@@ -23,15 +23,7 @@ from minilib.recipes.clip import (
 from minilib.recipes.denoising import dae_digits, mae_digits
 from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
 from minilib.recipes.gan import cgan_digits, gan_digits
-from minilib.recipes.glide import (
-    glide_pairs,
-    glide_portraits,
-    glide_portraits_inpaint,
-    glide_scenes,
-    pairs_by_vector,
-    pairs_by_words,
-    upsample_scenes,
-)
+from minilib.recipes.glide import glide_portraits
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.semantic import ddpm_scenes, noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.vae import vae_digits
@@ -61,12 +53,6 @@ RECIPES = {
         noisy_clip_scenes,
         noisy_clip_portraits,
         glide_portraits,
-        glide_portraits_inpaint,
-        glide_pairs,
-        pairs_by_words,
-        pairs_by_vector,
-        upsample_scenes,
-        glide_scenes,
     )
 }
 

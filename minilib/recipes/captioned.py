@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,13 +37,6 @@ def captioned_portraits(n: int, seed: int, split: str = "train", style: str | No
     """n portraits (n, 3, 16, 16) and a caption for each."""
     people = portraits.draw(n, seed, split)
     return portraits.render(people), portrait_captions.captions(people, seed, style)
-
-
-def captioned_pairs(n: int, seed: int, split: str = "train") -> Captioned:
-    """n pictures of two people side by side (n, 3, 16, 32) and a caption for each."""
-    people = portraits.draw(2 * n, seed, split)
-    x, pairs = portraits.render(people), list(zip(people[::2], people[1::2], strict=True))
-    return torch.cat([x[::2], x[1::2]], dim=3), portrait_captions.pair_captions(pairs, seed)
 
 
 def captioned_scenes(n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32) -> Captioned:

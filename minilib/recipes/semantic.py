@@ -9,9 +9,9 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data import scenes
-from minilib.diffusion.loss import simple_loss
+from minilib.diffusion.loss import root_snr, simple_loss
 from minilib.diffusion.sampling import ddim, denoiser, last
-from minilib.diffusion.schedule import V, trailing
+from minilib.diffusion.schedule import X_0, trailing
 from minilib.noisy_clip import NoisyCLIP, noisy_agreement_loss, noisy_contrastive_loss
 from minilib.recipes.captioned import (
     PORTRAITS,
@@ -36,7 +36,7 @@ STEPS = 30
 
 def sample_scenes(model: UNet, n: int, generator: torch.Generator) -> Tensor:
     """n pictures (n, 3, 32, 32), by 30 steps of DDIM."""
-    denoise = denoiser(model, LINEAR, V)
+    denoise = denoiser(model, LINEAR, X_0)
 
     def draw(x: Tensor) -> Tensor:
         return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, STEPS)))
@@ -64,7 +64,7 @@ ddpm_scenes = Recipe(
             modulation=ScaleShift,
         ),
     ),
-    loss=partial(simple_loss, schedule=LINEAR, prediction=V),
+    loss=partial(simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr),
     data=lambda: (scenes.render(scenes.draw(20_000, 0)),),
     quick=100,
     full=3_000,

@@ -113,8 +113,7 @@ def test_title_pictures_go_from_noise_to_digits(tmp_path, monkeypatch):
     monkeypatch.setattr(title, "STATIC", tmp_path)
     title.main()
     assert {path.stem for path in tmp_path.iterdir()} == {"title"} | {
-        f"gallery_{name}"
-        for name in ("reconstructions", "walk", "ae", "vae", "dae", "gan", "guesses", "adm", "guided", "people")
+        f"gallery_{name}" for name in ("reconstructions", "walk", "ae", "vae", "dae", "gan", "guesses", "adm", "guided")
     }
     x = title.title(rows=2, columns=8).view(2, 8, 28, 28)
     roughness = x.diff(dim=-1).abs().mean(dim=(0, 2, 3))

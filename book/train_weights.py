@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 retrain(recipe, seed)
         if recipe.name == "digit_classifier":
             rate_floor()
-        if recipe.draws_digits:
+        if recipe.sample:
             rate_shipped(recipe)
     return 0
 

@@ -30,9 +30,8 @@ FLOORS = [  # imports point down, or to a neighbour on the same floor
      "minilib.diffusion.inpainting", "minilib.diffusion.upsampling"},
     {"minilib.recipes", "minilib.recipes.recipe", "minilib.recipes.scores", "minilib.recipes.autoencoder",
      "minilib.recipes.classifier", "minilib.recipes.vae", "minilib.recipes.denoising", "minilib.recipes.gan",
-     "minilib.recipes.diffusion", "minilib.recipes.captioned", "minilib.recipes.clip", "minilib.recipes.glide",
-     "minilib.recipes.semantic",
-     "minilib.__main__"},
+     "minilib.recipes.diffusion", "minilib.recipes.captioned", "minilib.recipes.clip",
+     "minilib.recipes.semantic", "minilib.__main__"},
 ]  # fmt: skip
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FILES = {module_name(path): path for path in library()}

@@ -303,40 +303,6 @@ def test_sample_of_a_class_that_there_is_not(here, labelled, refused):
     assert not files(here)
 
 
-@pytest.fixture
-def told(monkeypatch):
-    """The recipe `glide_portraits` without its network; the captions that it was asked to draw are kept."""
-    asked, whole = [], recipes.get("glide_portraits")
-
-    def sample(model, n, generator, y=None):
-        asked.append(None if y is None else whole.tokens().decode(y))
-        return torch.zeros(n, 3, 16, 16)
-
-    recipe = dataclasses.replace(whole, sample=sample, model=lambda: torch.nn.Linear(1, 1))
-    monkeypatch.setitem(recipes.RECIPES, "glide_portraits", recipe)
-    monkeypatch.setattr(weights, "load_pretrained", lambda model, name: model)
-    return asked
-
-
-def test_sample_of_a_prompt(here, told):
-    assert main(["sample", "glide-portraits", "A happy person, with a red hat"]) == 0
-    assert main(["sample", "glide-portraits"]) == 0
-    assert told == [["a happy person , with a red hat"] * 64, None]
-    with Image.open(here / "glide_portraits.png") as grid:
-        assert grid.size == (8 * 48 + 7 * 2, 8 * 48 + 7 * 2)  # each pixel is nine
-
-
-def test_sample_of_a_prompt_that_is_not_understood(here, told, refused):
-    says = refused("sample", "glide-portraits", "a happy persen with a red hat")
-    assert "unknown word 'persen' in 'a happy persen with a red hat': did you mean 'person'" in says
-    says = refused("sample", "glide-portraits", "a red hat, " * 20)
-    assert "at most 38 fit: shorten it" in says
-    says = refused("sample", "ae_digits", "a red hat")
-    assert "the recipe 'ae_digits' reads no prompt; these do: glide_portraits, " in says
-    assert not told
-    assert not files(here)
-
-
 def test_a_recipe_may_be_written_with_hyphens(here, cheap, labelled):
     assert main(["sample", "ae-digits"]) == 0
     assert files(here) == ["ae_digits.png"]

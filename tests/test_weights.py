@@ -152,7 +152,7 @@ def test_every_shipped_file_has_a_whole_card():
         assert card["recipe"] == recipe.settings(), f"{name} was trained by another recipe: make weights NAME={name}"
         assert card["steps"] == steps
         assert card["bytes"] <= 3_000_000
-        if recipe.draws_digits and name == recipe.name:
+        if recipe.sample and name == recipe.name:
             assert {len(values) for values in card["samples"].values()} == {5}
             assert {len(values) for values in card["quick"].values()} == {3}
             assert card["rated_by"] == weights.card("digit_classifier")["sha256"]

@@ -23,9 +23,8 @@ from minilib.recipes.clip import (
 from minilib.recipes.denoising import dae_digits, mae_digits
 from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
 from minilib.recipes.gan import cgan_digits, gan_digits
-from minilib.recipes.glide import glide_portraits
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.semantic import ddpm_scenes, noisy_clip_portraits, noisy_clip_scenes
+from minilib.recipes.semantic import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.vae import vae_digits
 from minilib.weights import save_weights
 
@@ -49,10 +48,8 @@ RECIPES = {
         clip_both_worlds,
         clip_portrait_world,
         clip_scene_world,
-        ddpm_scenes,
         noisy_clip_scenes,
         noisy_clip_portraits,
-        glide_portraits,
     )
 }
 

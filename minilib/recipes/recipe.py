@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from minilib import runtime
-from minilib.tokens import WordTokenizer
 from minilib.train import Fitted, fit, shuffled
 
 MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
@@ -26,9 +25,8 @@ class Recipe:
     quick: int
     full: int
     score: Callable[..., dict[str, float]]  # (model)
-    sample: Callable[..., Tensor] | None = None  # (model, n, generator) → (n, C, H, W); then y, where it takes one
+    sample: Callable[..., Tensor] | None = None  # (model, n, generator) → (n, C, H, W), and labels where classes > 0
     classes: int = 0  # of labels that `sample` takes as y (n,)
-    tokens: Callable[[], WordTokenizer] | None = None  # of the captions whose tokens `sample` takes as y (n, L)
     batch_size: int = 64
     lr: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -36,11 +34,6 @@ class Recipe:
     seeds: tuple[int, ...] = ()  # of the trainings at the quick budget that ship too, as NAME_seed1, …
     limits: str = ""
     source: str = MNIST  # of the data, with its licence
-
-    @property
-    def draws_digits(self) -> bool:
-        """Whether its pictures are those that the scoreboard compares."""
-        return self.sample is not None and self.source == MNIST
 
     def train(self, *, steps: int | None = None, seed: int = 0, **options: Any) -> Fitted:
         """Train the model from `seed`, for `steps` or the budget's number of them; `options` go to `fit`.

@@ -36,7 +36,7 @@ def test_numbers_are_those_of_the_cards(page, monkeypatch):
 
 
 def test_every_drawing_recipe_has_a_row():
-    assert set(scoreboard.ROWS) == {name for name, recipe in recipes.RECIPES.items() if recipe.draws_digits}
+    assert set(scoreboard.ROWS) == {name for name, recipe in recipes.RECIPES.items() if recipe.sample}
 
 
 @pytest.fixture

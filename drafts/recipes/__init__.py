@@ -1,0 +1,112 @@
+"""One recipe a trained model: data, model, loss and budgets in a few lines, trained the same way everywhere."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minilib import runtime
+from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
+from minilib.recipes.classifier import digit_classifier
+from minilib.recipes.clip import (
+    clip_both_worlds,
+    clip_emoji,
+    clip_portrait_world,
+    clip_portraits,
+    clip_scene_world,
+    clip_scenes,
+)
+from minilib.recipes.denoising import dae_digits, mae_digits
+from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
+from minilib.recipes.gan import cgan_digits, gan_digits
+from minilib.recipes.glide import (
+    glide_pairs,
+    glide_portraits,
+    glide_portraits_inpaint,
+    glide_scenes,
+    pairs_by_vector,
+    pairs_by_words,
+    upsample_scenes,
+)
+from minilib.recipes.recipe import Recipe
+from minilib.recipes.semantic import ddpm_scenes, noisy_clip_portraits, noisy_clip_scenes
+from minilib.recipes.vae import vae_digits
+from minilib.weights import save_weights
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        digit_classifier,
+        ae_digits,
+        ae_digits_2d,
+        vae_digits,
+        dae_digits,
+        mae_digits,
+        gan_digits,
+        cgan_digits,
+        ddpm_digits,
+        adm_digits,
+        noisy_classifier,
+        clip_portraits,
+        clip_scenes,
+        clip_emoji,
+        clip_both_worlds,
+        clip_portrait_world,
+        clip_scene_world,
+        ddpm_scenes,
+        noisy_clip_scenes,
+        noisy_clip_portraits,
+        glide_portraits,
+        glide_portraits_inpaint,
+        glide_pairs,
+        pairs_by_words,
+        pairs_by_vector,
+        upsample_scenes,
+        glide_scenes,
+    )
+}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name, with hyphens or underscores. Raises ValueError that lists the known ones."""
+    name = name.replace("-", "_")
+    if name not in RECIPES:
+        raise ValueError(f"no recipe named {name!r}: there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train_and_save(
+    name: str, folder: Path, *, steps: int | None = None, seed: int = 0, file: str | None = None, **options: Any
+) -> Path:
+    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card; return the file's path.
+
+    `file` is the recipe's name unless given. The weights are the averaged ones, in float16, and the score is that of
+    these very weights. Under torchrun every process trains; each scores, and the first one writes.
+    """
+    recipe = get(name)
+    fitted = recipe.train(steps=steps, seed=seed, **options)
+    shipped = fitted.ema.half().float()  # what the file will hold
+    about = {
+        "recipe": recipe.settings(),
+        "steps": len(fitted.loss),
+        "seed": seed,
+        "data": recipe.source,
+        "parameters": sum(p.numel() for p in shipped.parameters()),
+        "seconds": round(fitted.seconds, 1),
+        "machine": runtime.machine(),
+        "date": datetime.date.today().isoformat(),
+        "score": {k: round(v, 5) for k, v in recipe.score(shipped).items()},
+        "limits": recipe.limits,
+    }
+    if recipe.sample:
+        started = time.perf_counter()
+        recipe.sample(shipped, 100, torch.Generator().manual_seed(seed))
+        about["seconds_per_1000_samples"] = round(10 * (time.perf_counter() - started), 3)
+    path = folder / f"{file or name}.safetensors"
+    if fitted.rank == 0:
+        save_weights(shipped, path, about)
+    return path

@@ -1,0 +1,54 @@
+"""Pictures with captions as training data, and the tokenizers of their worlds."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from minilib.data import portrait_captions, portraits, scene_captions, scenes
+from minilib.tokens import WordTokenizer
+
+PORTRAITS = "Portraits composed by the library from 140 pixel-art parts (@dicebear/pixel-art 9.4.3); CC0 1.0"
+SCENES = "Scenes of flat shapes, drawn by the library; MIT"
+Captioned = tuple[Tensor, list[str]]
+
+
+@cache
+def portrait_tokens() -> WordTokenizer:
+    """The tokenizer of captions of portraits, alone or in pairs: 40 tokens."""
+    return WordTokenizer(portrait_captions.words(), 40)
+
+
+@cache
+def scene_tokens() -> WordTokenizer:
+    """The tokenizer of captions of scenes: 40 tokens."""
+    return WordTokenizer(scene_captions.words(), 40)
+
+
+def tokenised(found: Captioned, tokens: WordTokenizer) -> tuple[Tensor, Tensor]:
+    """Pictures, and the tokens (N, L) of their captions."""
+    x, texts = found
+    return x, tokens.encode(texts)
+
+
+def captioned_portraits(n: int, seed: int, split: str = "train", style: str | None = None) -> Captioned:
+    """n portraits (n, 3, 16, 16) and a caption for each."""
+    people = portraits.draw(n, seed, split)
+    return portraits.render(people), portrait_captions.captions(people, seed, style)
+
+
+def captioned_pairs(n: int, seed: int, split: str = "train") -> Captioned:
+    """n pictures of two people side by side (n, 3, 16, 32) and a caption for each."""
+    people = portraits.draw(2 * n, seed, split)
+    x, pairs = portraits.render(people), list(zip(people[::2], people[1::2], strict=True))
+    return torch.cat([x[::2], x[1::2]], dim=3), portrait_captions.pair_captions(pairs, seed)
+
+
+def captioned_scenes(n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32) -> Captioned:
+    """n scenes (n, 3, size, size) and a caption for each; below 32 each pixel is the mean of what 32 would show."""
+    drawn = scenes.draw(n, seed, split)
+    x = scenes.render(drawn, max(size, 32))
+    return x if size >= 32 else F.avg_pool2d(x, 32 // size), scene_captions.captions(drawn, seed, style)

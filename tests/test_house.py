@@ -121,7 +121,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> None:
-    assert wheel.stat().st_size < 25_000_000
+    weights = sum(path.stat().st_size for path in (ROOT / "minilib" / "weights").glob("*.safetensors"))
+    assert weights < 40_000_000  # each chapter brings some, and the last must find room
+    assert wheel.stat().st_size < weights + 10_000_000
     assert wheel.name.startswith(f"minilib-{minilib.__version__}-")
     kinds = {".py", ".npz", ".png", ".tsv", ".txt", ".safetensors", ".json"}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minilib").rglob("*") if path.suffix in kinds}

@@ -207,7 +207,7 @@ def test_a_level_of_the_decoder_takes_its_features_first_and_the_last_skip_first
     h, near, far, emb = normal(1, 16, 2, 2), normal(1, 8, 2, 2), normal(1, 8, 2, 2, seed=2), normal(1, 32)
     first, second = level.blocks
     expected = second(torch.cat([first(torch.cat([h, near], dim=1), emb), far], dim=1), emb)
-    assert torch.allclose(level(h, [far, near], emb), expected, atol=1e-12)
+    assert torch.allclose(level(h, [far, near], emb, None), expected, atol=1e-12)
 
 
 def test_shrink_takes_means_and_grow_undoes_it():

@@ -21,6 +21,7 @@ from minilib.diffusion.schedule import V, leading, trailing
 from minilib.plot import tile
 from minilib.recipes import RECIPES
 from minilib.recipes.diffusion import COSINE
+from minilib.recipes.glide import READS
 from minilib.unet import UNet
 from minilib.weights import load_pretrained
 
@@ -28,9 +29,11 @@ STATIC = ROOT / "book" / "_static"
 
 
 def save(x: Tensor, columns: int, name: str, size: tuple[int, int]) -> None:
-    """Write pictures as one sheet, in few greys, enlarged to `size` pixels."""
-    sheet = Image.fromarray(tile(x, columns=columns, gap=0)).convert("L")
-    sheet.resize(size, Image.Resampling.BICUBIC).quantize(32).save(STATIC / name, optimize=True)
+    """Write pictures as one sheet, enlarged to `size` pixels: in few greys, or in few colours and with sharp edges."""
+    sheet, coloured = Image.fromarray(tile(x, columns=columns, gap=0)), x.shape[1] == 3
+    sheet = sheet if coloured else sheet.convert("L")
+    sheet = sheet.resize(size, Image.Resampling.NEAREST if coloured else Image.Resampling.BICUBIC)
+    sheet.quantize(128 if coloured else 32).save(STATIC / name, optimize=True)
 
 
 def diffusion() -> UNet:
@@ -80,6 +83,15 @@ def walk(side: int = 16) -> Tensor:
     return runtime.in_blocks(model.decode, grid)
 
 
+def people(prompt: str = "a person with a red hat and glasses", count: int = 64) -> Tensor:
+    """What GLIDE draws of one sentence, unselected: (count, 3, 16, 16)."""
+    recipe = RECIPES["glide_portraits"]
+    assert recipe.sample is not None
+    model = load_pretrained(recipe.model(), recipe.name).to(runtime.device())
+    tokens = READS[recipe.name]().encode([prompt]).expand(count, -1)
+    return recipe.sample(model, count, torch.Generator().manual_seed(0), tokens)
+
+
 def drawn(name: str, count: int = 64) -> Tensor:
     """What the shipped weights of a recipe draw, unselected: (count, 1, 28, 28)."""
     recipe = RECIPES[name]
@@ -97,6 +109,7 @@ def main() -> int:
     save(walk(), 16, "gallery_walk.png", (640, 640))
     save(guesses(), 8, "gallery_guesses.png", (640, 640))
     save(guided_digits(), 8, "gallery_guided.png", (640, 640))
+    save(people(), 8, "gallery_people.png", (640, 640))
     for name in ("ae_digits", "vae_digits", "dae_digits", "gan_digits", "adm_digits"):
         save(drawn(name), 8, f"gallery_{name.removesuffix('_digits')}.png", (640, 640))
     return 0

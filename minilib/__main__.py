@@ -15,6 +15,7 @@ from PIL import Image
 
 from minilib import recipes, runtime, weights
 from minilib.recipes import Recipe
+from minilib.recipes.glide import READS
 
 
 def train(options: argparse.Namespace) -> None:
@@ -38,13 +39,15 @@ def sample(options: argparse.Namespace) -> None:
     if recipe.sample is None:
         others = ", ".join(name for name, other in recipes.RECIPES.items() if other.sample)
         raise ValueError(f"the recipe {recipe.name!r} draws no pictures; these do: {others}")
+    wish = wanted_labels(recipe, options.label) + wanted_prompt(recipe, options.prompt)
     model = recipe.model()
     if options.weights:
         weights.load_weights(model, options.weights)
     else:
         weights.load_pretrained(model, recipe.name)
-    labels = wanted_labels(recipe, options.label)
-    x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed), *labels)
+    x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed), *wish)
+    scale = max(1, 48 // x.shape[2])  # 16 pixels would be hard to see
+    x = x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     path = options.out or Path(f"{recipe.name}.png")
     png = io.BytesIO()
     Image.fromarray(tile(x, columns=8)).save(png, format="png")
@@ -60,6 +63,15 @@ def wanted_labels(recipe: Recipe, label: int | None) -> list[torch.Tensor]:
         knows = f"classes 0 to {recipe.classes - 1}" if recipe.classes else "no classes: leave out --class"
         raise ValueError(f"no class {label} in the recipe {recipe.name!r}, which knows {knows}")
     return [torch.full((64,), label)]
+
+
+def wanted_prompt(recipe: Recipe, prompt: str | None) -> list[torch.Tensor]:
+    """64 times the prompt's tokens for `sample`; nothing where none is given. Raises ValueError for a wrong one."""
+    if prompt is None:
+        return []
+    if recipe.name not in READS:
+        raise ValueError(f"the recipe {recipe.name!r} reads no prompt; these do: {', '.join(READS)}")
+    return [READS[recipe.name]().encode([prompt]).expand(64, -1)]
 
 
 def show_list(_: argparse.Namespace) -> None:
@@ -83,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     one.set_defaults(run=train)
     two = commands.add_parser("sample", parents=[shared], help=sample.__doc__)
+    two.add_argument(
+        "prompt", nargs="?", help="a caption to draw, for models that read; captions of all kinds if left out"
+    )
     two.add_argument("--class", dest="label", type=whole(0, 10**6), help="of what to draw; every class if left out")
     two.add_argument("--out", type=Path, help="the PNG to write; NAME.png if left out")
     two.add_argument("--weights", type=Path, help="weights that `train` wrote; the shipped ones if left out")

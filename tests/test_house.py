@@ -31,7 +31,7 @@ FLOORS = [  # imports point down, or to a neighbour on the same floor
     {"minilib.recipes", "minilib.recipes.recipe", "minilib.recipes.scores", "minilib.recipes.autoencoder",
      "minilib.recipes.classifier", "minilib.recipes.vae", "minilib.recipes.denoising", "minilib.recipes.gan",
      "minilib.recipes.diffusion", "minilib.recipes.captioned", "minilib.recipes.clip",
-     "minilib.recipes.semantic", "minilib.__main__"},
+     "minilib.recipes.semantic", "minilib.recipes.glide", "minilib.__main__"},
 ]  # fmt: skip
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FILES = {module_name(path): path for path in library()}

@@ -12,7 +12,7 @@ from minilib.recipes import RECIPES, Recipe
 from minilib.recipes.recipe import MNIST
 
 names = pytest.mark.parametrize("name", RECIPES)
-drawing = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.sample])
+drawing = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipes.draws_digits(recipe)])
 of_digits = pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.source == MNIST])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,6 +38,25 @@ def captioned_portraits(n: int, seed: int, split: str = "train", style: str | No
     """n portraits (n, 3, 16, 16) and a caption for each."""
     people = portraits.draw(n, seed, split)
     return portraits.render(people), portrait_captions.captions(people, seed, style)
+
+
+def captioned_pairs(n: int, seed: int, split: str = "train") -> Captioned:
+    """n pictures of two people side by side (n, 3, 16, 32) and a caption for each."""
+    x, pairs = in_pairs(n, seed, split)
+    return x, portrait_captions.pair_captions(pairs, seed)
+
+
+def coloured_pairs(n: int, seed: int, split: str = "train") -> Captioned:
+    """As `captioned_pairs`, with captions that tell who wears what before what, all in the same words."""
+    x, pairs = in_pairs(n, seed, split)
+    return x, [" left of ".join(f"{p.top} top {p.background} bg" for p in pair) for pair in pairs]
+
+
+def in_pairs(n: int, seed: int, split: str) -> tuple[Tensor, list[tuple[portraits.Portrait, portraits.Portrait]]]:
+    """n pictures of two people (n, 3, 16, 32), and the people."""
+    people = portraits.draw(2 * n, seed, split)
+    x = portraits.render(people)
+    return torch.cat([x[::2], x[1::2]], dim=3), list(zip(people[::2], people[1::2], strict=True))
 
 
 def captioned_scenes(n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32) -> Captioned:

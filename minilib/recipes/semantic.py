@@ -1,4 +1,4 @@
-"""CLIP for noisy pictures: of scenes, and of portraits."""
+"""What semantic guidance needs: a model of scenes that was never told anything, and CLIP for noisy pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data import scenes
+from minilib.diffusion.loss import root_snr, simple_loss
+from minilib.diffusion.sampling import ddim, denoiser, last
+from minilib.diffusion.schedule import X_0, trailing
 from minilib.noisy_clip import NoisyCLIP, noisy_agreement_loss, noisy_contrastive_loss
 from minilib.recipes.captioned import (
     PORTRAITS,
@@ -23,8 +26,55 @@ from minilib.recipes.captioned import (
 from minilib.recipes.clip import clip_portraits, clip_scenes, unique
 from minilib.recipes.diffusion import LINEAR
 from minilib.recipes.recipe import Recipe
+from minilib.scene_finder import recognise_scenes
 from minilib.tokens import WordTokenizer
+from minilib.unet import ScaleShift, UNet, UNetConfig
 from minilib.weights import load_pretrained
+
+STEPS = 30
+
+
+def sample_scenes(model: UNet, n: int, generator: torch.Generator) -> Tensor:
+    """n pictures (n, 3, 32, 32), by 30 steps of DDIM."""
+    denoise = denoiser(model, LINEAR, X_0)
+
+    def draw(x: Tensor) -> Tensor:
+        return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, STEPS)))
+
+    return runtime.in_blocks(draw, torch.randn(n, 3, 32, 32, generator=generator))
+
+
+def score_scenes(model: UNet) -> dict[str, float]:
+    """Of 200 drawn pictures: how many show things, all of them such that the checker knows every attribute."""
+    views = recognise_scenes(sample_scenes(model, 200, torch.Generator().manual_seed(0)))
+    clear = [bool(view.things) and all(all(thing.attributes.values()) for thing in view.things) for view in views]
+    return {"clear": sum(clear) / len(clear)}
+
+
+ddpm_scenes = Recipe(
+    name="ddpm_scenes",
+    model=partial(
+        UNet,
+        UNetConfig(
+            channels=3,
+            channels_out=3,
+            multipliers=(1, 2, 2),
+            blocks=1,
+            attention=(1, 2),
+            modulation=ScaleShift,
+        ),
+    ),
+    loss=partial(simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr),
+    data=lambda: (scenes.render(scenes.draw(20_000, 0)),),
+    quick=100,
+    full=3_000,
+    score=score_scenes,
+    sample=sample_scenes,
+    lr=3e-3,
+    betas=(0.9, 0.99),
+    limits="Draws scenes, and cannot be told which.",
+    source=SCENES,
+)
 
 
 def noisy(recipe: Recipe) -> NoisyCLIP:

@@ -36,7 +36,7 @@ def test_numbers_are_those_of_the_cards(page, monkeypatch):
 
 
 def test_every_drawing_recipe_has_a_row():
-    assert set(scoreboard.ROWS) == {name for name, recipe in recipes.RECIPES.items() if recipe.sample}
+    assert set(scoreboard.ROWS) == {name for name, recipe in recipes.RECIPES.items() if recipes.draws_digits(recipe)}
 
 
 @pytest.fixture
@@ -113,7 +113,8 @@ def test_title_pictures_go_from_noise_to_digits(tmp_path, monkeypatch):
     monkeypatch.setattr(title, "STATIC", tmp_path)
     title.main()
     assert {path.stem for path in tmp_path.iterdir()} == {"title"} | {
-        f"gallery_{name}" for name in ("reconstructions", "walk", "ae", "vae", "dae", "gan", "guesses", "adm", "guided")
+        f"gallery_{name}"
+        for name in ("reconstructions", "walk", "ae", "vae", "dae", "gan", "guesses", "adm", "guided", "people")
     }
     x = title.title(rows=2, columns=8).view(2, 8, 28, 28)
     roughness = x.diff(dim=-1).abs().mean(dim=(0, 2, 3))

@@ -1,0 +1,277 @@
+"""GLIDE: of portraits, with holes to fill, of pairs of them; of scenes, small, and from small to large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minilib import runtime
+from minilib.clip import TextConfig
+from minilib.diffusion.guidance import classifier_free
+from minilib.diffusion.inpainting import inpainting_loss, with_clue
+from minilib.diffusion.loss import root_snr
+from minilib.diffusion.sampling import ddim, denoiser, last
+from minilib.diffusion.schedule import X_0, trailing
+from minilib.diffusion.upsampling import upsampling_loss
+from minilib.glide import GLIDE, GLIDEConfig, TextAttention, nothing_said, text_loss
+from minilib.portrait_checker import accuracy
+from minilib.recipes.captioned import (
+    PORTRAITS,
+    SCENES,
+    Captioned,
+    captioned_portraits,
+    captioned_scenes,
+    coloured_pairs,
+    portrait_tokens,
+    scene_tokens,
+    tokenised,
+)
+from minilib.recipes.diffusion import LINEAR
+from minilib.recipes.recipe import Recipe
+from minilib.scene_checker import scene_accuracy
+from minilib.tokens import WordTokenizer
+from minilib.unet import PlaceAttention, ScaleShift, UNetConfig, block_down, block_up, grow
+from minilib.weights import load_pretrained
+
+STEPS, W = 30, 2.0
+COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}  # to all losses
+
+
+def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
+    """Sizes of the models that read captions of so many words, and see pictures of so many channels."""
+    text = TextConfig(words=words, width=2 * width, depth=2)
+    unet = UNetConfig(
+        channels=channels,
+        channels_out=3,
+        width=width,
+        multipliers=(1, 1),
+        blocks=1,
+        attention=(0, 1),
+        head_dim=width // 2,
+        modulation=ScaleShift,
+        attend=partial(TextAttention, context=text.width),
+        down=block_down,
+        up=block_up,
+    )
+    return GLIDEConfig(text, unet)
+
+
+def draw_told(model: Callable[..., Tensor], x: Tensor, tokens: Tensor, w: float = W, steps: int = STEPS) -> Tensor:
+    """From noise x (B, 3, H, W) to pictures of captions (B, L), by DDIM with classifier-free guidance w."""
+    told, untold = (denoiser(model, LINEAR, X_0, y, clip=False) for y in (tokens, nothing_said(tokens)))
+    return last(ddim(classifier_free(told, untold, w), LINEAR, x, trailing(LINEAR.T, steps)))
+
+
+def sample_told(
+    model: GLIDE,
+    n: int,
+    generator: torch.Generator,
+    y: Tensor | None = None,
+    *,
+    prompts: Callable[[int], Tensor],
+) -> Tensor:
+    """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
+    x = torch.randn(n, 3, 16, 16, generator=generator)
+    return runtime.in_blocks(partial(draw_told, model), x, prompts(n) if y is None else y)
+
+
+def some_prompts(data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int) -> Tensor:
+    """The tokens (n, L) of captions that the training has not seen."""
+    return tokens().encode(data(n, 1, "test")[1])
+
+
+def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]:
+    """Of n prompts with a pair of attributes that training never showed: claims that hold, and whole captions."""
+    texts = captioned_portraits(n, 2, "held_out", "long")[1]
+    x = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = accuracy(runtime.in_blocks(partial(draw_told, model), x, portrait_tokens().encode(texts)), texts)
+    return {"claims": found["claims"], "captions": found["caption"]}
+
+
+# ---------- people ----------
+
+glide_portraits = Recipe(
+    name="glide_portraits",
+    model=lambda: GLIDE(reader(len(portrait_tokens()))),
+    loss=partial(text_loss, **COMMON, weight=root_snr),
+    data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
+    quick=150,
+    full=7_000,
+    score=score_people,
+    sample=partial(sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)),
+    lr=3e-3,
+    betas=(0.9, 0.99),
+    limits="Draws one person, told in the words of the portraits' captions.",
+    source=PORTRAITS,
+)
+
+
+def widened(model: GLIDE, trained: GLIDE) -> GLIDE:
+    """The model with the weights of one that sees fewer channels: it starts as that, blind to the others.
+
+    Nichol et al. (2022, section 2.5).
+    """
+    weights = trained.state_dict()
+    stem = weights["encoder.stem.weight"]  # (width, channels · patch², 3, 3)
+    more = model.encoder.stem.in_channels - stem.shape[1]
+    weights["encoder.stem.weight"] = torch.cat([stem, stem.new_zeros(len(stem), more, 3, 3)], dim=1)
+    model.load_state_dict(weights)
+    return model.train()
+
+
+def shipped_portraits() -> GLIDE:
+    """GLIDE of portraits with the weights that ship."""
+    return load_pretrained(glide_portraits.model(), "glide_portraits")
+
+
+def score_filled(model: GLIDE) -> dict[str, float]:
+    """`score_people` of the network without any clue: all of the picture is a hole."""
+
+    def blind(x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        return with_clue(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(x_t, t, tokens)
+
+    return score_people(blind, n=128)
+
+
+glide_portraits_inpaint = Recipe(
+    name="glide_portraits_inpaint",
+    model=lambda: widened(GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()),
+    loss=partial(inpainting_loss, **COMMON, weight=root_snr),
+    data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
+    quick=100,
+    full=500,
+    score=score_filled,
+    lr=1e-3,
+    betas=(0.9, 0.99),
+    limits="Fills holes in portraits, told in the words of their captions. It went on from glide_portraits.",
+    source=PORTRAITS,
+)
+
+
+def small_reader(by_words: bool) -> GLIDE:
+    """A tiny GLIDE of pairs, whose attention looks at the words, or which has the caption's last vector only."""
+    sizes = reader(len(portrait_tokens()), width=16)
+    attend = sizes.unet.attend if by_words else PlaceAttention
+    return GLIDE(replace(sizes, unet=replace(sizes.unet, patch=4, attend=attend)))
+
+
+def swapped_sides(x: Tensor) -> Tensor:
+    """Pictures (N, C, H, 2W) of two people, the left and the right one exchanged."""
+    return torch.cat(x.chunk(2, dim=3)[::-1], dim=3)
+
+
+def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
+    """By how much captions (N, L) lessen the error of x_0 (N, C, H, W), in the mean of four steps: (N,)."""
+    gain, generator = torch.zeros(len(x_0)), torch.Generator().manual_seed(0)
+    for step in (200, 400, 600, 800):
+        t, eps = torch.full((len(x_0),), step), torch.randn(x_0.shape, generator=generator)
+        x_t = LINEAR.noisy(x_0, t, eps)
+        guesses = (runtime.in_blocks(model, x_t, t, y) for y in (nothing_said(tokens), tokens))
+        untold, told = ((guess - x_0).square().flatten(1).mean(dim=1) for guess in guesses)
+        gain += (untold - told) / 4
+    return gain
+
+
+def score_told_apart(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, float]:
+    """How much captions of two people help, and how often more than with left and right exchanged: 0.5 is luck."""
+    tokens = portrait_tokens().encode(texts)
+    own, other = (caption_gain(model, pictures, tokens) for pictures in (x, swapped_sides(x)))
+    return {"caption_gain": float(own.mean()), "told_apart": float((own > other).float().mean())}
+
+
+def of_pairs(name: str, by_words: bool) -> Recipe:
+    """A tiny GLIDE of pairs, to compare attentions."""
+    return Recipe(
+        name=name,
+        model=partial(small_reader, by_words),
+        loss=partial(text_loss, **COMMON),
+        data=lambda: tokenised(coloured_pairs(8_000, 0), portrait_tokens()),
+        quick=400,
+        full=2_000,
+        score=lambda model: score_told_apart(model, *coloured_pairs(200, 2, "test")),
+        lr=5e-3,
+        betas=(0.9, 0.99),
+        seeds=(0, 1, 2, 3, 4),
+        limits="Tiny, and trained for a comparison only: claim GLIDE-3.",
+        source=PORTRAITS,
+    )
+
+
+pairs_by_words = of_pairs("pairs_by_words", by_words=True)
+pairs_by_vector = of_pairs("pairs_by_vector", by_words=False)
+
+# ---------- scenes ----------
+
+
+def upsampler() -> GLIDE:
+    """A GLIDE that sees a small scene beside the noisy one, with attention at its coarser level only."""
+    sizes = reader(len(scene_tokens()), channels=6, width=24)
+    return GLIDE(replace(sizes, unet=replace(sizes.unet, attention=(1,))))
+
+
+def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor, w: float = 1.0, steps: int = 10) -> Tensor:
+    """Small pictures (B, 3, H, W), noise (B, 3, 2H, 2W) and captions (B, L) → pictures of the noise's shape."""
+    return draw_told(with_clue(model, grow(small)), noise, tokens, w, steps)
+
+
+def score_enlarged(model: GLIDE) -> dict[str, float]:
+    """Of 100 scenes, made small and large again: the claims of their captions that hold, and the mean squared error."""
+    x, texts = captioned_scenes(100, 1, "test", "long")
+    small = captioned_scenes(100, 1, "test", "long", size=16)[0]
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    again = runtime.in_blocks(partial(enlarge, model), small, noise, scene_tokens().encode(texts))
+    return {"captions": scene_accuracy(again, texts)["caption"], "mse": float((again - x).square().mean())}
+
+
+upsample_scenes = Recipe(
+    name="upsample_scenes",
+    model=upsampler,
+    loss=partial(upsampling_loss, **COMMON, weight=root_snr),
+    data=lambda: tokenised(captioned_scenes(20_000, 0), scene_tokens()),
+    quick=100,
+    full=1_000,
+    score=score_enlarged,
+    batch_size=32,
+    lr=2e-3,
+    betas=(0.9, 0.99),
+    limits="Makes scenes of 32 × 32 of scenes of 16 × 16, told in the words of their captions.",
+    source=SCENES,
+)
+
+
+def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor, w: float = W) -> Tensor:
+    """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for which a corner will do."""
+    return enlarge(large, draw_told(small, noise[:, :, :16, :16], tokens, w), noise, tokens)
+
+
+def score_scenes(model: GLIDE) -> dict[str, float]:
+    """Of 200 prompts with a pair that training never showed, drawn and enlarged: category by category what holds."""
+    large = load_pretrained(upsample_scenes.model(), "upsample_scenes")
+    texts = captioned_scenes(200, 2, "held_out", "long")[1]
+    noise = torch.randn(len(texts), 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    draw = partial(draw_scenes, model, large.to(runtime.device()))
+    return scene_accuracy(runtime.in_blocks(draw, noise, scene_tokens().encode(texts)), texts)
+
+
+glide_scenes = Recipe(
+    name="glide_scenes",
+    model=lambda: GLIDE(reader(len(scene_tokens()), width=40)),
+    loss=partial(text_loss, **COMMON),
+    data=lambda: tokenised(captioned_scenes(40_000, 0, size=16), scene_tokens()),
+    quick=150,
+    full=2_000,
+    score=score_scenes,
+    sample=partial(sample_told, prompts=partial(some_prompts, captioned_scenes, scene_tokens)),
+    lr=2e-3,
+    betas=(0.9, 0.99),
+    limits="Draws scenes of 16 × 16, told in the words of their captions; upsample_scenes makes them larger.",
+    source=SCENES,
+)
+
+# The tokenizer of the captions that `sample` takes as y, for each model that can be told any.
+READS = {"glide_portraits": portrait_tokens, "glide_scenes": scene_tokens}

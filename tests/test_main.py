@@ -374,7 +374,6 @@ import torch._dynamo  # which an optimizer's first step imports: once here, not 
 from minilib import recipes, train, weights
 from minilib.__main__ import main
 from minilib.data import digits
-from minilib.recipes.glide import READS
 
 train.CHECKPOINT_EVERY = 2
 x = digits.load("test")[0]
@@ -436,7 +435,6 @@ import dataclasses, sys
 from minilib import recipes
 from minilib.__main__ import main
 from minilib.data import digits
-from minilib.recipes.glide import READS
 
 x = digits.load("test")[0][:64]
 recipes.RECIPES["ae_digits"] = dataclasses.replace(

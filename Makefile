@@ -5,9 +5,9 @@ RUN := $(BIN)/python -m
 READY := .venv/.ready
 
 CHECKS := "ruff check" "ruff format --check" "mypy" "book.mirror --check" "book.notebook check" "book.claims --check" \
-  "book.scoreboard --check" "book.colab --check" "book.links"
+  "book.scoreboard --check" "book.library_map --check" "book.colab --check" "book.links"
 
-.PHONY: help book test check chapter mirror text apply claims scoreboard weights evidence bench lock clean
+.PHONY: help book test check chapter mirror library text apply claims scoreboard weights evidence bench lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | while IFS='	' read -r name what; do \
@@ -36,6 +36,9 @@ chapter: number $(READY) ## execute one chapter in place: make chapter N=01
 
 mirror: $(READY) ## write the library's code into the chapters' mirrored cells
 	@$(RUN) book.mirror
+
+library: $(READY) ## draw the map of the library in CONTRIBUTING.md
+	@$(RUN) book.library_map
 
 text: number $(READY) ## write a chapter as text to edit, to .text/: make text N=01
 	@$(RUN) book.notebook text $(N)

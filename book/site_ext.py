@@ -1,4 +1,4 @@
-"""The Sphinx extension of the book: the lineage map, the planned chapters, and evidence beside the claims."""
+"""The Sphinx extension of the book: the lineage map, the planned chapters, evidence beside claims, quoted numbers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sphinx.util.docutils import SphinxDirective
 
 from book.common import notebook_text, tags
 from book.outline import OUTLINE, Chapter, Part, read_outline
+from book.quoted import CLAIM_MIME, Quoted
 
 EVIDENCE = Path(__file__).with_name("evidence")
 PLANNED_PAGE = "book/coming"
-CLAIM_MIME = "application/vnd.minilib.claim+json"  # as in minilib.claims, whose import would cost a page its torch
 FOLDED = re.compile(r"#@title (.+)")  # the line that names a folded cell, on Colab and here
 LONGEST_ARC = 12  # rows; a longer arc bulges no further
 
@@ -173,5 +173,7 @@ def _changed(measured: str, executed: str | None) -> str:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("lineage", Lineage)
     app.add_directive("planned-chapters", PlannedChapters)
+    for name in ("card", "measured"):
+        app.add_role(name, Quoted())
     app.connect("source-read", prepare_notebook)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,7 +15,7 @@ from minilib.unet import Embedding, UNetConfig, UNetEncoder, require_fit
 class AttentionPool(nn.Module):
     """h (B, C, H, W) → (B, out): the mean of all places looks at all places, and is mapped. Radford et al. (2021, 2.4).
 
-    `places` is H·W. Dhariwal and Nichol (2021, section 4.1) end their classifier so. ValueError for others.
+    `places` is H·W. Dhariwal and Nichol (2021, section 4.3) end their classifier so. ValueError for others.
     """
 
     def __init__(self, channels: int, places: int, head_dim: int, out: int):
@@ -38,7 +38,7 @@ class AttentionPool(nn.Module):
 
 
 class NoisyClassifier(nn.Module):
-    """x_t (B, C, H, W), t (B,) → logits (B, classes) of square pictures. Dhariwal and Nichol (2021, section 4.1)."""
+    """x_t (B, C, H, W), t (B,) → logits (B, classes) of square pictures. Dhariwal and Nichol (2021, section 4.3)."""
 
     def __init__(self, config: UNetConfig, size: int, classes: int):
         super().__init__()

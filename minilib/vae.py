@@ -165,7 +165,7 @@ class ProbabilisticPCA:
         return torch.distributions.MultivariateNormal(self.mean, covariance).log_prob(x)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and logvar of the true posterior p(z|x), (B, k) each: their section 3.2."""
+        """mu and logvar of the true posterior p(z|x), (B, k) each: their section 3.1."""
         M = self.W.square().sum(dim=0) + self.sigma2  # (k,), the diagonal of WᵀW + sigma² I
         mu = (x - self.mean) @ self.W / M
         return mu, (self.sigma2 / M).log().expand_as(mu)

@@ -136,7 +136,7 @@ def trailing(T: int, n: int) -> list[int]:
 
 
 def even(T: int, n: int) -> list[int]:
-    """n steps from T - 1 to 0, both taken, evenly spaced. Nichol and Dhariwal (2021, section 4)."""
+    """n steps from T - 1 to 0, both taken, evenly spaced; of one, 0. Nichol and Dhariwal (2021, section 4)."""
     return [round((T - 1) * i / max(1, n - 1)) for i in reversed(range(n))]
 
 

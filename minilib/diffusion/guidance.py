@@ -49,14 +49,14 @@ def ancestral_guided(
 ) -> Iterator[Tensor]:
     """Ancestral sampling whose mean moves by s times variance times gradient. Dhariwal and Nichol (2021, algorithm 1).
 
-    The gradient is taken at x_t, as their code does; the algorithm in the paper takes it at the mean.
+    The gradient is taken at x_t, as in their algorithm and code; their derivation takes it at the mean.
     """
     for t, step in schedule.walk(steps):
         guess = denoise(x, full(x, t))
-        width = variance(step, guess)
-        x = step.mean(x, guess.x_0) + s * width * uphill(log_probability, x, full(x, t))
+        sigma2 = variance(step, guess)
+        x = step.mean(x, guess.x_0) + s * sigma2 * uphill(log_probability, x, full(x, t))
         if step.then < 1:
-            x = x + width.sqrt() * noise_like(x, generator)
+            x = x + sigma2.sqrt() * noise_like(x, generator)
         yield x
 
 

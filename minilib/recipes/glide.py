@@ -38,7 +38,7 @@ from minilib.tokens import WordTokenizer
 from minilib.unet import PlaceAttention, ScaleShift, UNetConfig, block_down, block_up, grow
 from minilib.weights import load_pretrained
 
-STEPS, W = 30, 2.0
+STEPS, W = 30, 3.0
 COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}  # to all losses
 
 
@@ -61,10 +61,21 @@ def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
     return GLIDEConfig(text, unet)
 
 
-def draw_told(model: Callable[..., Tensor], x: Tensor, tokens: Tensor, w: float = W, steps: int = STEPS) -> Tensor:
-    """From noise x (B, 3, H, W) to pictures of captions (B, L), by DDIM with classifier-free guidance w."""
+def draw_told(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    tokens: Tensor,
+    w: float = W,
+    steps: int = STEPS,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """From noise x (B, 3, H, W) to pictures of captions (B, L), by DDIM with classifier-free guidance w.
+
+    With a generator each step adds fresh noise, as much as ancestral sampling does (eta = 1).
+    """
     told, untold = (denoiser(model, LINEAR, X_0, y, clip=False) for y in (tokens, nothing_said(tokens)))
-    return last(ddim(classifier_free(told, untold, w), LINEAR, x, trailing(LINEAR.T, steps)))
+    denoise, eta = classifier_free(told, untold, w), 0.0 if generator is None else 1.0
+    return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, steps), generator, eta))
 
 
 def sample_told(
@@ -77,7 +88,7 @@ def sample_told(
 ) -> Tensor:
     """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
     x = torch.randn(n, 3, 16, 16, generator=generator)
-    return runtime.in_blocks(partial(draw_told, model), x, prompts(n) if y is None else y)
+    return runtime.in_blocks(partial(draw_told, model, generator=generator), x, prompts(n) if y is None else y)
 
 
 def some_prompts(data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int) -> Tensor:
@@ -88,8 +99,10 @@ def some_prompts(data: Callable[..., Captioned], tokens: Callable[[], WordTokeni
 def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]:
     """Of n prompts with a pair of attributes that training never showed: claims that hold, and whole captions."""
     texts = captioned_portraits(n, 2, "held_out", "long")[1]
-    x = torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    found = accuracy(runtime.in_blocks(partial(draw_told, model), x, portrait_tokens().encode(texts)), texts)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, 16, 16, generator=generator)
+    draw = partial(draw_told, model, generator=generator)
+    found = accuracy(runtime.in_blocks(draw, x, portrait_tokens().encode(texts)), texts)
     return {"claims": found["claims"], "captions": found["caption"]}
 
 
@@ -98,14 +111,13 @@ def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]
 glide_portraits = Recipe(
     name="glide_portraits",
     model=lambda: GLIDE(reader(len(portrait_tokens()))),
-    loss=partial(text_loss, **COMMON, weight=root_snr),
+    loss=partial(text_loss, **COMMON),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=150,
-    full=7_000,
+    full=8_000,
     score=score_people,
     sample=partial(sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)),
-    lr=3e-3,
-    betas=(0.9, 0.99),
+    lr=1e-3,
     limits="Draws one person, told in the words of the portraits' captions.",
     source=PORTRAITS,
 )
@@ -141,7 +153,7 @@ def score_filled(model: GLIDE) -> dict[str, float]:
 glide_portraits_inpaint = Recipe(
     name="glide_portraits_inpaint",
     model=lambda: widened(GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()),
-    loss=partial(inpainting_loss, **COMMON, weight=root_snr),
+    loss=partial(inpainting_loss, **COMMON),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=100,
     full=500,

@@ -35,6 +35,12 @@ def test_numbers_are_those_of_the_cards(page, monkeypatch):
     assert "| 3.000 ± 2.646 |" in scoreboard.page()
 
 
+def test_those_that_are_told_are_scored_by_their_cards(page):
+    scoreboard.main([])
+    for head, name, asked, score in scoreboard.TOLD:
+        assert f"| {head} | {asked} | {weights.card(name)['score'][score]:.1%} |" in page.read_text()
+
+
 def test_every_drawing_recipe_has_a_row():
     assert set(scoreboard.ROWS) == {name for name, recipe in recipes.RECIPES.items() if recipes.draws_digits(recipe)}
 

@@ -6,6 +6,7 @@ It needs `make book` before it, and Chromium. Without them it is skipped, or fai
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -197,6 +198,15 @@ def test_the_map_is_reached_by_keyboard(browser: Browser, root: str) -> None:
         row.focus()
         assert row.evaluate("e => e === document.activeElement && e.href !== '' && e.innerText.trim() !== ''")
     visit.page.close()
+
+
+@pytest.mark.parametrize("path", [page for page in READ if page.startswith("book/part_")])
+def test_a_hand_out_prints_on_two_pages(path: str, browser: Browser, root: str) -> None:
+    visit = Visit(browser, root, path)
+    margins = dict.fromkeys(("top", "right", "bottom", "left"), "15mm")
+    printed = visit.page.pdf(format="A4", margin=margins)
+    visit.page.close()
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
 
 
 @pytest.mark.parametrize("path", PAGES)

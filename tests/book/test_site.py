@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
@@ -161,6 +162,19 @@ def test_text_stands_out(visit: Visit, theme: str) -> None:
     assert (background == "rgb(255, 255, 255)") == (theme == "light")
     assert shown
     assert [text for contrast, text in shown if contrast < 4.5] == []
+
+
+def test_axe_finds_no_serious_violation(visit: Visit) -> None:
+    """WCAG 2, levels A and AA. Left out is what takes axe minutes: formulas, code, and the contrasts of long pages.
+
+    The contrast of prose is another test's; what stands around it is the same on the short pages.
+    """
+    rules: dict[str, object] = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"]}
+    if visit.path.startswith("chapters/"):
+        rules["rules"] = {"color-contrast": {"enabled": False}}
+    found = Axe().run(visit.page, context={"exclude": [["mjx-container"], ["pre"]]}, options=rules).response
+    bad = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+    assert [f"{rule['id']}: {node['html'][:120]}" for rule in bad for node in rule["nodes"]] == []
 
 
 def test_a_page_follows_the_readers_system(browser: Browser, root: str) -> None:

@@ -84,7 +84,7 @@ $(READY): .venv/.locked pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv, once: this takes a minute or more."
+	@echo "Setting up .venv, once: this takes a few minutes, and pip is silent for some of them."
 	$(PYTHON) -m venv .venv
 	$(RUN) pip install -r requirements.lock
 	@touch $@

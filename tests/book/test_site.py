@@ -58,6 +58,7 @@ class Visit:
         self.page.on("requestfailed", lambda request: self.complaints.append(f"{request.url}: {request.failure}"))
         self.page.on("request", lambda request: self.note(root, request.url))
         self.page.goto(root + path, wait_until="networkidle")
+        self.page.wait_for_function("!document.querySelector('.math') || window.MathJax?.startup?.promise")
         self.page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
 
     def note(self, root: str, url: str) -> None:

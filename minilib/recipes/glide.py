@@ -256,7 +256,7 @@ upsample_scenes = Recipe(
 )
 
 
-def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor, w: float = W) -> Tensor:
+def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor, w: float = 2.0) -> Tensor:
     """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for which a corner will do."""
     return enlarge(large, draw_told(small, noise[:, :, :16, :16], tokens, w), noise, tokens)
 

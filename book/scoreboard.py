@@ -30,7 +30,7 @@ TOLD = (
     ("[DDPM](../chapters/06_ddpm.ipynb)", "ddpm_digits", "a digit", "agreement"),
     ("[ADM](../chapters/07_better_diffusion.ipynb)", "adm_digits", "a digit", "agreement"),
     ("[GLIDE](../chapters/11_glide.ipynb), portraits", "glide_portraits", "each claim of a caption", "claims"),
-    ("[GLIDE](../chapters/11_glide.ipynb), portraits", "glide_portraits", "a whole caption", "captions"),
+    ("[GLIDE](../chapters/11_glide.ipynb), portraits", "glide_portraits", "a whole caption", "caption"),
     ("[GLIDE](../chapters/11_glide.ipynb), scenes", "glide_scenes", "the colours of a caption", "colour"),
     ("[GLIDE](../chapters/11_glide.ipynb), scenes", "glide_scenes", "a whole caption", "caption"),
 )

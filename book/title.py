@@ -20,8 +20,8 @@ from minilib.diffusion.sampling import Guess, ddim, denoiser, last
 from minilib.diffusion.schedule import V, leading, trailing
 from minilib.plot import tile
 from minilib.recipes import RECIPES
+from minilib.recipes.captioned import portrait_tokens
 from minilib.recipes.diffusion import COSINE
-from minilib.recipes.glide import READS
 from minilib.unet import UNet
 from minilib.weights import load_pretrained
 
@@ -88,7 +88,7 @@ def people(prompt: str = "a person with a red hat and glasses", count: int = 64)
     recipe = RECIPES["glide_portraits"]
     assert recipe.sample is not None
     model = load_pretrained(recipe.model(), recipe.name).to(runtime.device())
-    tokens = READS[recipe.name]().encode([prompt]).expand(count, -1)
+    tokens = portrait_tokens().encode([prompt]).expand(count, -1)
     return recipe.sample(model, count, torch.Generator().manual_seed(0), tokens)
 
 

@@ -17,10 +17,10 @@ import torch
 
 from book.common import ROOT, shown, write_whole
 from minilib import recipes, runtime
-from minilib.classifier import DigitClassifier
 from minilib.data import digits
 from minilib.metrics import rate
 from minilib.recipes import Recipe, draws_digits
+from minilib.recipes.scores import digit_eyes, reference_digits
 from minilib.weights import HERE, card, load_pretrained
 
 SAMPLING_SEEDS, TRAINING_SEEDS, DRAWN = range(5), range(3), 10_000
@@ -52,8 +52,7 @@ def trainings(recipe: Recipe) -> tuple[int | None, ...]:
 
 def ratings(recipe: Recipe, models: list[tuple[Any, int]]) -> dict[str, list[float]]:
     """Every number of the scoreboard for pictures drawn from each (model, sampling seed): one value for each."""
-    eyes = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
-    reference, found = digits.load("train")[0][::2], []
+    eyes, reference, found = digit_eyes(), reference_digits(), []
     for model, seed in models:
         assert recipe.sample is not None
         drawn = recipe.sample(model.to(runtime.device()), DRAWN, torch.Generator().manual_seed(seed))
@@ -63,8 +62,7 @@ def ratings(recipe: Recipe, models: list[tuple[Any, int]]) -> dict[str, list[flo
 
 def rate_floor() -> None:
     """Rate the real test digits, the floor under every rating, and write that to the classifier's card."""
-    eyes = load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
-    floor = rate(eyes, digits.load("train")[0][::2], digits.load("test")[0])
+    floor = rate(digit_eyes(), reference_digits(), digits.load("test")[0])
     add_to_card("digit_classifier", floor={name: [round(value, 5)] for name, value in floor.items()})
 
 

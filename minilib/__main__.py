@@ -15,7 +15,6 @@ from PIL import Image
 
 from minilib import recipes, runtime, weights
 from minilib.recipes import Recipe
-from minilib.recipes.glide import READS
 
 
 def train(options: argparse.Namespace) -> None:
@@ -69,16 +68,18 @@ def wanted_prompt(recipe: Recipe, prompt: str | None) -> list[torch.Tensor]:
     """64 times the prompt's tokens for `sample`; nothing where none is given. Raises ValueError for a wrong one."""
     if prompt is None:
         return []
-    if recipe.name not in READS:
-        raise ValueError(f"the recipe {recipe.name!r} reads no prompt; these do: {', '.join(READS)}")
-    return [READS[recipe.name]().encode([prompt]).expand(64, -1)]
+    if recipe.tokenizer is None:
+        reads = ", ".join(name for name, other in recipes.RECIPES.items() if other.tokenizer)
+        raise ValueError(f"the recipe {recipe.name!r} reads no prompt; these do: {reads}")
+    return [recipe.tokenizer().encode([prompt]).expand(64, -1)]
 
 
 def show_list(_: argparse.Namespace) -> None:
     """A line a recipe: name, steps, and the score of the weights that ship."""
     for name, recipe in recipes.RECIPES.items():
         score = weights.card(name)["score"] if name in weights.names() else {}
-        facts = ", ".join(f"{key} {value:.4g}" for key, value in score.items()) or "no weights shipped"
+        missing = "only trainings at the quick budget shipped" if recipe.seeds else "no weights shipped"
+        facts = ", ".join(f"{key} {value:.4g}" for key, value in score.items()) or missing
         print(f"{name:<18} quick {recipe.quick:>6,} steps, full {recipe.full:>6,}: {facts}")
 
 

@@ -12,12 +12,19 @@ from minilib.layers import down, require_images, up
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Sizes of an autoencoder. Pictures are (channels, size, size), and `size` is a multiple of 4."""
+    """Sizes of an autoencoder. Pictures are (channels, size, size). `size` is a multiple of 4, and `width` of 8.
+
+    Raises ValueError for another size.
+    """
 
     code_dim: int = 16
     width: int = 16
     channels: int = 1
     size: int = 28
+
+    def __post_init__(self) -> None:
+        if self.size % 4:
+            raise ValueError(f"expected a size that 4 divides, got {self.size}")
 
 
 class LinearAutoencoder(nn.Module):
@@ -106,10 +113,11 @@ def principal_components(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def sample_fitted_gaussian(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n codes (n, D) drawn from the Gaussian with the mean and covariance of the codes z (N, D).
 
-    Raises ValueError unless z is (N, D) with N > D: fewer codes have no invertible covariance.
+    Raises ValueError unless z is (N, D) with N > D: fewer codes have no invertible covariance; and LinAlgError where a
+    number of the codes never varies.
     """
     if z.ndim != 2 or len(z) <= z.shape[1]:
         raise ValueError(f"expected z of shape (N, D) with N > D, got {tuple(z.shape)}")
     root = torch.linalg.cholesky(torch.cov(z.T).reshape(z.shape[1], -1))  # (D, D), root @ root.T is the covariance
-    eps = torch.randn(n, z.shape[1], generator=generator)
+    eps = torch.randn(n, z.shape[1], generator=generator, dtype=z.dtype)
     return z.mean(dim=0) + eps @ root.T

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Difference:
     """`larger` − `smaller`, seed by seed: what the claim says is positive.
 
     `measured` is the authors' median of it over seeds 0–4 at the quick budget; a run there must reach half of it.
+    Raises ValueError unless both sides have one finite number a seed, for two seeds or more, and `measured` > 0.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Difference:
             raise ValueError(
                 f"{self.name}: expected one value a seed on both sides, got {len(self.larger)} and {len(self.smaller)}"
             )
+        if not all(map(math.isfinite, self.values)):
+            raise ValueError(f"{self.name}: expected finite differences, got {self.values}")
         if not self.measured > 0:
             raise ValueError(f"{self.name}: measured must be positive, got {self.measured}")
 
@@ -53,10 +57,16 @@ class Difference:
 
 
 class Claim:
-    """A claim with its paired differences. A notebook shows it as a table; tools read its record from the output."""
+    """A claim with its paired differences. A notebook shows it as a table; tools read its record from the output.
+
+    Raises ValueError unless every difference has a value for each of the seeds.
+    """
 
     def __init__(self, id: str, statement: str, seeds: Sequence[int], differences: Sequence[Difference]):
         self.id, self.statement, self.seeds, self.differences = id, statement, list(seeds), list(differences)
+        for d in self.differences:
+            if len(d.values) != len(self.seeds):
+                raise ValueError(f"{id}: expected a value for each of the seeds {self.seeds}, got {len(d.values)}")
 
     @property
     def outcome(self) -> str:

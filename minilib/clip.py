@@ -117,13 +117,16 @@ def retrieval(model: CLIP, x: Tensor, tokens: Tensor, among: int = 100) -> dict[
     """Of pictures x (N, C, H, W) and their captions (N, L), block by block: how often the other one is found first.
 
     "caption" is the share of pictures to which their own caption, of those of the block, is nearest; "picture" is that
-    of captions to which their own picture is. Raises ValueError unless there is a caption for each picture.
+    of captions to which their own picture is. Raises ValueError unless there is a caption for each picture, and `among`
+    divides their number.
     """
     if len(x) != len(tokens):
         raise ValueError(f"expected a caption for each of {len(x)} pictures, got {len(tokens)}")
-    a, b = in_blocks(model.embed_image, x), in_blocks(model.embed_text, tokens)
+    if len(x) % among:
+        raise ValueError(f"expected a multiple of {among} pictures, got {len(x)}")
+    u, v = in_blocks(model.embed_image, x), in_blocks(model.embed_text, tokens)
     hits = []
-    for pictures, captions in zip(a.split(among), b.split(among), strict=True):
+    for pictures, captions in zip(u.split(among), v.split(among), strict=True):
         fit, own = pictures @ captions.T, torch.arange(len(pictures))
         hits.append(torch.stack([fit.argmax(dim=1) == own, fit.argmax(dim=0) == own]))
     to_caption, to_picture = torch.cat(hits, dim=1).double().mean(dim=1).tolist()
@@ -131,7 +134,7 @@ def retrieval(model: CLIP, x: Tensor, tokens: Tensor, among: int = 100) -> dict[
 
 
 def information(loss: float, n: int) -> float:
-    """What a loss over n pairs proves: pictures and captions share at least log n - loss nats.
+    """What a loss over n pairs new to the network proves: pictures and captions share at least log n - loss nats.
 
     The lower bound on mutual information of van den Oord et al. (2018, eq. 6).
     """

@@ -127,7 +127,7 @@ class WideAutoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """Data whose best denoiser is known: points x (D,) drawn around one of K centres, `std` away in each direction.
+    """Data whose best denoiser is known: points x ~ N(c_k, std² I) in D dimensions, k drawn of K by weight.
 
     `means` is (K, D), `weights` (K,) sum to 1. With std = 0 it is a data set: K pictures, and nothing else.
     """
@@ -143,7 +143,7 @@ class GaussianMixture:
         return self.means[centre] + self.std * eps
 
     def log_parts(self, x: Tensor, sigma: float) -> Tensor:
-        """log (w_k N(x; m_k, std² + sigma²)) for points x (B, D), noise included: (B, K)."""
+        """log (w_k N(x; c_k, std² + sigma²)) for points x (B, D), noise included: (B, K)."""
         variance = self.std**2 + sigma**2
         distance = torch.cdist(x, self.means, compute_mode="donot_use_mm_for_euclid_dist")  # (B, K)
         constant = x.shape[1] / 2 * math.log(2 * math.pi * variance)

@@ -35,7 +35,7 @@ class SpectralNorm(nn.Module):
     @torch.no_grad()
     def iterate(self, matrix: Tensor) -> None:
         v = F.normalize(self.u @ matrix, dim=1)  # (1, the rest)
-        self.u = F.normalize(v @ matrix.T, dim=1).to(self.u)  # (1, rows)
+        self.u = F.normalize(v @ matrix.T, dim=1).to(self.u)  # (1, rows), in its own precision, whatever autocast does
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = weight.flatten(1)
@@ -52,7 +52,7 @@ def spectral(layer: nn.Linear | nn.Conv2d | nn.Embedding) -> nn.Module:
 
 @dataclass(frozen=True)
 class GANConfig:
-    """Sizes of the two networks. Pictures are (channels, size, size), `size` a multiple of 4; 0 classes: no labels."""
+    """Sizes of the two networks. Pictures are (channels, size, size), `size` 8, 12, …; 0 classes: no labels."""
 
     z_dim: int = 64
     classes: int = 0
@@ -215,10 +215,9 @@ def generator_loss(
 def sample_gan(model: GAN, n: int, generator: torch.Generator, y: Tensor | None = None) -> Tensor:
     """n pictures (n, C, H, W) drawn from z ~ N(0, I), of labels y (n,), by default 0, 1, 2, … in turn."""
     z = torch.randn(n, model.generator.z_dim, generator=generator)
-    if model.generator.classes == 0:
-        return runtime.in_blocks(model.generator, z)
-    y = torch.arange(n) % model.generator.classes if y is None else y
-    return runtime.in_blocks(model.generator, z, y)
+    if y is None and model.generator.classes:
+        y = torch.arange(n) % model.generator.classes
+    return runtime.in_blocks(model.generator, z, *([] if y is None else [y]))
 
 
 def covered_classes(probabilities: Tensor, share: float = 0.01, sure: float = 0.9) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from minilib.layers import TransformerBlock, require_images
 from minilib.train import Draw
@@ -16,22 +17,23 @@ def patchify(x: Tensor, patch: int) -> Tensor:
 
     Raises ValueError unless `patch` divides H and W.
     """
-    B, C, H, W = x.shape
+    H, W = x.shape[2:]
     if H % patch or W % patch:
         raise ValueError(f"expected pictures whose height and width {patch} divides, got {tuple(x.shape)}")
-    x = x.view(B, C, H // patch, patch, W // patch, patch)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(B, -1, C * patch**2)  # (B, rows, columns, C, patch, patch) → (B, P, …)
+    return F.pixel_unshuffle(x, patch).flatten(2).mT  # (B, C·patch², rows, columns) → (B, P, C·patch²)
 
 
 def unpatchify(patches: Tensor, patch: int, size: int) -> Tensor:
     """The inverse of `patchify` for square pictures: (B, P, C·patch²) → (B, C, size, size)."""
-    B, rows = len(patches), size // patch
-    x = patches.reshape(B, rows, rows, -1, patch, patch)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(B, -1, size, size)  # (B, C, rows, patch, columns, patch) → (B, C, H, W)
+    rows = size // patch
+    return F.pixel_shuffle(patches.mT.unflatten(2, (rows, rows)), patch)  # (B, C·patch², rows, columns) → (B, C, H, W)
 
 
 def choose_patches(lots: Tensor, keep: int) -> Tensor:
-    """From lots, uniform numbers (B, P), the places (B, keep) of the patches that stay: every set is equally likely."""
+    """From lots, uniform numbers (B, P), the places (B, keep) of the patches that stay: every set is equally likely.
+
+    Raises ValueError unless at least one patch stays, and one goes.
+    """
     if not 1 <= keep < lots.shape[1]:
         raise ValueError(f"expected to keep between 1 and {lots.shape[1] - 1} of {lots.shape[1]} patches, got {keep}")
     return lots.argsort(dim=1)[:, :keep]
@@ -62,7 +64,7 @@ class MAEConfig:
 
 
 class MaskedAutoencoder(nn.Module):
-    """A picture of which only the patches at `kept` are seen → all of its patches, seen and guessed."""
+    """x (B, C, H, W), of which only the patches at kept (B, K) are seen → a guess of all patches (B, P, C·patch²)."""
 
     def __init__(self, config: MAEConfig = MAEConfig()):
         super().__init__()

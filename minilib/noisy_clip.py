@@ -16,8 +16,8 @@ from minilib.unet import zeroed
 class NoisyCLIP(CLIP):
     """CLIP whose pictures x_t (B, C, H, W) are those of steps t (B,). Nichol et al. (2022, section 2.4).
 
-    The step is added to the vectors of all patches, by a layer that starts at zero: with the weights of a clean CLIP
-    it starts as that. Where no steps are given the pictures are clean, and at step 0.
+    The step is added to the vectors of the whole and of all patches, by a layer that starts at zero: with the weights
+    of a clean CLIP it starts as that. Where no steps are given they are all 0, where next to no noise is in a picture.
     """
 
     def __init__(self, config: CLIPConfig):

@@ -20,7 +20,7 @@ def device(name: str | None = None) -> torch.device:
 
     Raises ValueError for any other name, RuntimeError for a device that this machine lacks.
     """
-    name = os.environ.get("MINILIB_DEVICE") if name is None else name
+    name = os.environ.get("MINILIB_DEVICE") or None if name is None else name
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -30,19 +30,15 @@ def device(name: str | None = None) -> torch.device:
         known = False
     if not known:
         raise ValueError(f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'")
+    if wanted.type == "cuda" and wanted.index is None and "LOCAL_RANK" in os.environ:  # torchrun: to each its own
+        wanted = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise RuntimeError(
-            f"device {name!r} asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs: use 'cpu'"
+            f"device '{wanted}' asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs: use 'cpu'"
         )
     if wanted.type == "mps" and not torch.backends.mps.is_available():
         raise RuntimeError("device 'mps' asked for, but torch finds no Apple GPU on this machine: use 'cpu'")
     return wanted
-
-
-def local_device() -> torch.device:
-    """The device of this process: `device()`, and under torchrun on several GPUs the one with this process's number."""
-    default = device()
-    return device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}") if default.type == "cuda" else default
 
 
 def seed_everything(seed: int) -> None:

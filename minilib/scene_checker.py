@@ -54,8 +54,9 @@ def scene_accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
     """The share of captions' claims that pictures x (N, 3, 32, 32) in [-1, 1] fulfil, category by category.
 
     "colour", "shape", "texture" and "size": as many things have a value as are told to; "count": there are as many
-    things of a kind as the caption says; "binding": of a caption that tells of several things, each is there with all
-    its attributes at once; "spatial": two things stand as told; "background"; and "caption": all of it. "Can't tell"
+    things of a kind as the caption says; "binding": of a caption of several phrases, each has its thing with all its
+    attributes at once; "spatial": two things stand as told; "background"; and "caption": all of it, with
+    a thing of its own for each phrase. "Can't tell"
     fulfils nothing, and a category that no caption names is left out. Raises ValueError where a caption cannot be
     read, or there is not one for each picture.
     """
@@ -65,7 +66,7 @@ def scene_accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
     right: dict[str, list[bool]] = {}
     for view, told in zip(recognise_scenes(x), claims, strict=True):
         found = judge(view, told)
-        found["caption"] = [all(fine for values in found.values() for fine in values)]
+        found["caption"] = [all(fine for values in found.values() for fine in values) and all_bound(view.things, told)]
         for name, values in found.items():
             right.setdefault(name, []).extend(values)
     return {name: sum(values) / len(values) for name, values in right.items() if values}

@@ -55,7 +55,7 @@ def palette(table: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Stamps:
-    """How every kind looks: crops (kinds, 2, 2, 35, 35, ?, 32, 32) of how much of a pixel it covers at each of LEVELS.
+    """How every kind looks: crops (kinds, 2, 2, 35, 35, 3, 32, 32) of how much of a pixel it covers at each of LEVELS.
 
     The indices are the kind, half pixels down and across, and how far the middle, at pixel 33, is from the crop's edge.
     """
@@ -185,8 +185,8 @@ def candidates(table: Tensor, at: Tensor) -> list[Drawn]:
 def fit(kit: Stamps, x: Tensor, here: Surroundings, at: Tensor) -> tuple[Drawn, Seen]:
     """The thing that comes nearest to x (3, 32, 32) when drawn at one of the places `at` (N, 3).
 
-    The candidates are drawn exactly; the best for every value of every attribute also half a pixel away. A value is
-    told where it fits better than any other by MARGIN.
+    The candidates are drawn exactly, and from the best one it goes on to better neighbours until there is none. A value
+    is told where it fits better than any other by MARGIN.
     """
     errors: dict[Drawn, float] = {}
     near, best = candidates(rough(kit, x, here, at), at), None
@@ -270,7 +270,7 @@ def arrangement(things: list[Drawn]) -> str | None:
     """How two things are arranged, None for any other number: see `Scene`."""
     if len(things) != 2:
         return None
-    back, front = 1 - stamps(0).drawn(things)[1][:, 0]
+    back, front = 1 - stamps(BLURS[0]).drawn(things)[1][:, 0]
     hidden = float((back * front).sum() / front.sum())
     if hidden > 0.1:
         return "inside" if hidden > 0.95 else "in front of"
@@ -283,7 +283,7 @@ def view_of(x: Tensor) -> View:
     rim = torch.cat([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], dim=1)  # (3, 128)
     far = (rim.median(dim=1).values - palette("grounds")).square().sum(dim=1)  # (3 grounds,)
     which = int(far.argmin())
-    if far[which] > STANDS_OUT / 4:
+    if not far[which] <= STANDS_OUT / 4:  # so that a NaN is none either
         return View([], None, None)
     ground, tries = palette("grounds")[which, :, None, None], []
     for blur in BLURS:

@@ -29,10 +29,11 @@ from minilib.weights import read_tensors, write_tensors
 Batch = tuple[Tensor, ...]
 Loss = Callable[..., Tensor]
 CHECKPOINT_EVERY = 500  # steps between two checkpoints
+CLIP, EMA = 1.0, 0.999  # the bound on the gradient's norm; the decay of the averaged weights
 
 
 def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random generator that depends on `key` alone, such as (seed, step); different keys give independent streams."""
+    """A random generator that depends on `key` alone, such as (seed, step). Zeros at the key's end do not count."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator(device).manual_seed(seed)
 
@@ -41,7 +42,7 @@ def shuffled(*tensors: Tensor, batch_size: int, seed: int = 0) -> Callable[[int]
     """`batches(step)`: rows of the tensors in an order drawn anew each epoch, without end.
 
     A function of the step alone, so that a resumed run goes on where it stopped. Raises ValueError when the tensors
-    are empty or of different lengths.
+    are empty or of different lengths, or batch_size is below 1.
     """
     n = len(tensors[0])
     if n == 0 or batch_size < 1 or any(len(t) != n for t in tensors):
@@ -111,7 +112,7 @@ class Fitted:
 
 
 class Objective(nn.Module):
-    """Model and loss as one module whose forward is the loss: what DistributedDataParallel and torch.compile wrap."""
+    """Model and loss as one module whose forward is the loss: what DistributedDataParallel wraps."""
 
     def __init__(self, model: nn.Module, loss: Loss):
         super().__init__()
@@ -135,13 +136,11 @@ def join_processes(device: torch.device) -> tuple[int, int]:
 class Player:
     """Who learns from one loss: some of the model's parameters, their optimizer, and the loss as a module."""
 
-    def __init__(self, model: nn.Module, part: nn.Module, loss: Loss, run: dict[str, Any], compile: bool, world: int):
+    def __init__(self, model: nn.Module, part: nn.Module, loss: Loss, run: dict[str, Any], world: int):
         self.parameters = [p for p in part.parameters() if p.requires_grad]
         betas, decay = (run["betas"][0], run["betas"][1]), run["weight_decay"]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=run["lr"], betas=betas, weight_decay=decay)
         objective = Objective(model, loss)
-        if compile:
-            objective.compile()
         others = [p for p in model.parameters() if p.requires_grad]
         with frozen(others, but=self.parameters):  # DistributedDataParallel waits for whatever requires a gradient now
             self.objective = DistributedDataParallel(objective) if world > 1 else objective
@@ -169,8 +168,6 @@ class Trainer:
         loss: Loss | Mapping[str, Loss],
         run: dict[str, Any],
         device: torch.device,
-        amp: bool,
-        compile: bool,
     ):
         self.run, self.device, self.step = run, device, 0
         self.seconds, self.started = 0.0, time.perf_counter()
@@ -180,10 +177,8 @@ class Trainer:
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         turns = loss if isinstance(loss, Mapping) else {"": loss}  # the submodule named "" is the model itself
-        self.players = [
-            Player(model, model.get_submodule(name), own, run, compile, self.world) for name, own in turns.items()
-        ]
-        self.autocast = amp and device.type == "cuda"
+        self.players = [Player(model, model.get_submodule(name), own, run, self.world) for name, own in turns.items()]
+        self.autocast = device.type == "cuda"
         self.half = (
             torch.bfloat16
             if self.autocast and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -205,7 +200,8 @@ class Trainer:
     def take_step(self, batch: Batch) -> None:
         run, step = self.run, self.step
         batch, rows, total = self.my_rows(batch)
-        torch.manual_seed(generator(run["seed"], step, self.rank).initial_seed())  # for dropout and its like
+        # for dropout and its like; + 1, lest the first process shares the stream of `draw`
+        torch.manual_seed(generator(run["seed"], step, self.rank + 1).initial_seed())
         draw = Draw(generator(run["seed"], step, device=self.device), rows, total)
         lr = learning_rate(step, steps=run["steps"], peak=run["lr"], warmup=run["warmup"])
         for i, player in enumerate(self.players):
@@ -277,8 +273,7 @@ class Trainer:
         except RuntimeError as error:
             raise ValueError(f"{path} is the checkpoint of another model: {error}") from None
         for n, player in enumerate(self.players):
-            count = len(player.parameters) if meta["step"] > 0 else 0
-            state = {i: part(tensors, f"optimizer.{n}.{i}.") for i in range(count)}
+            state = {i: part(tensors, f"optimizer.{n}.{i}.") for i in range(len(player.parameters))}
             groups = player.optimizer.state_dict()["param_groups"]
             player.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scaler.load_state_dict(meta["scaler"])
@@ -316,23 +311,19 @@ def fit(
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     warmup: int = 100,
-    clip: float = 1.0,
     weight_decay: float = 0.0,
-    ema: float = 0.999,
     seed: int = 0,
     name: str = "",
-    device: torch.device | None = None,
-    amp: bool = True,
-    compile: bool = False,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Fitted:
     """Minimise `loss(model, *batch)` over `batches(0)`, `batches(1)`, … with AdamW, and return the trained model.
 
-    A loss that needs randomness takes a keyword `draw` (see `Draw`). `clip` bounds the gradient's norm, `ema` is the
-    decay of the averaged weights, `amp` means half precision where the device is a CUDA GPU. With `checkpoint` the run
-    saves itself every 500 steps, and goes on from that file where it exists, to the bit. Under torchrun each process
-    takes its rows of every batch: the steps are those of one process, to rounding. Networks that train in turn have a
+    A loss that needs randomness takes a keyword `draw` (see `Draw`). The gradient's norm is bounded by 1. Weights are
+    averaged with a decay of 0.999, in the first steps less: (1 + step)/(10 + step). A CUDA GPU computes in half
+    precision. With `checkpoint` the run saves itself every 500 steps, and goes on from that file where it exists: on a
+    CPU to the bit. Under torchrun each process takes its rows of every batch: the steps are those of one process, to
+    rounding. Networks that train in turn have a
     loss each: {"discriminator": …, "generator": …} names submodules of the model. In every step each takes its turn, in
     that order and on the same batch, and its loss moves its own parameters alone.
 
@@ -341,9 +332,10 @@ def fit(
     when the loss stops being finite (nothing is saved then).
     """
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas), "warmup": min(warmup, steps // 2)}
-    run |= {"clip": clip, "weight_decay": weight_decay, "ema": ema, "seed": seed}
-    with torch.random.fork_rng():  # each step seeds the global generator for itself: leave the caller's as it was
-        trainer = Trainer(model, loss, run, device or runtime.local_device(), amp, compile)
+    run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}
+    gpus = range(torch.cuda.device_count())
+    with torch.random.fork_rng(gpus):  # each step seeds the global generator for itself: leave the caller's as it was
+        trainer = Trainer(model, loss, run, runtime.device())
         trainer.train(batches, checkpoint, progress)
     losses = trainer.losses.cpu() if isinstance(loss, Mapping) else trainer.losses.cpu()[:, 0]
     return Fitted(model.eval(), trainer.ema, losses, trainer.elapsed(), trainer.rank)

@@ -146,7 +146,8 @@ class UNetConfig:
     """Sizes and kinds of blocks. Pictures of H × W are worked on as H/patch × W/patch, at level i 2^i times smaller.
 
     Level i has width·multipliers[i] channels and `blocks` residual blocks on the way down; `attention` names the levels
-    whose blocks are followed by attention, in heads of `head_dim` channels. With `classes` the network takes labels.
+    whose blocks are followed by attention, in heads of `head_dim` channels; the middle always attends. With `classes`
+    the network takes labels.
     """
 
     channels: int = 1
@@ -273,7 +274,8 @@ class UNetDecoder(nn.Module):
 class UNet(nn.Module):
     """x (B, C, H, W), t (B,), y (B,) or None → (B, C_out, H, W). Ho et al. (2020); Dhariwal and Nichol (2021).
 
-    Raises ValueError when H or W cannot be halved as often as the levels need, or t and y do not fit the batch.
+    Raises ValueError for another number of channels, when H or W cannot be halved as often as the levels need, when t
+    and y do not fit the batch, and for labels where the network takes none.
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):

@@ -82,7 +82,8 @@ class VAE(nn.Module):
 class LatentModel(Protocol):
     """Anything with codes z ~ N(0, I), a diagonal Gaussian q(z|x), and p(x|z)."""
 
-    code_dim: int
+    @property
+    def code_dim(self) -> int: ...
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 

@@ -14,7 +14,7 @@ from PIL import Image
 from minilib import recipes, train, weights
 from minilib.__main__ import main
 from minilib.data import digits
-from minilib.recipes.glide import READS
+from minilib.recipes.captioned import portrait_tokens
 
 
 @pytest.fixture(autouse=True)
@@ -311,7 +311,7 @@ def told(monkeypatch):
     asked = []
 
     def sample(model, n, generator, y=None):
-        asked.append(None if y is None else READS["glide_portraits"]().decode(y))
+        asked.append(None if y is None else portrait_tokens().decode(y))
         return torch.zeros(n, 3, 16, 16)
 
     recipe = dataclasses.replace(recipes.get("glide_portraits"), sample=sample, model=lambda: torch.nn.Linear(1, 1))

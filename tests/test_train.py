@@ -1,5 +1,4 @@
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from minilib import train
-from minilib.train import Draw, Objective, fit, generator, learning_rate, shuffled, update_ema
+from minilib.train import Draw, fit, generator, learning_rate, shuffled, update_ema
 from minilib.weights import read_tensors, write_tensors
 
 
@@ -121,8 +120,6 @@ def test_gradient_clipping_bounds_the_step():
         lambda m, x, y: 1e6 * (m(x) - y).square().mean(),
         settings_of(5),
         torch.device("cpu"),
-        False,
-        False,
     )
     trainer.players[0].optimizer.register_step_pre_hook(
         lambda *_: norms.append(torch.cat([p.grad.flatten() for p in trainer.parameters]).norm())
@@ -258,32 +255,6 @@ def test_mixed_precision_on_cuda():
     assert set(seen) <= {torch.bfloat16, torch.float16}
 
 
-def test_compile_is_asked_for_once(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(Objective, "compile", lambda self: compiled.append(self))
-    run(steps=1)
-    assert not compiled
-    run(steps=1, compile=True)
-    assert len(compiled) == 1
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_steps_are_the_eager_ones():
-    def trained(compile):
-        torch.manual_seed(0)
-        batches = shuffled(*data(), batch_size=8)
-        return fit(
-            nn.Linear(3, 2),
-            lambda m, x, y: (m(x) - y).square().mean(),
-            batches,
-            steps=4,
-            progress=False,
-            compile=compile,
-        )
-
-    assert torch.allclose(trained(True).loss, trained(False).loss, rtol=1e-5)
-
-
 class Pair(nn.Module):
     """Two networks that want different things of the product of their parameters' sums."""
 
@@ -318,10 +289,11 @@ def test_each_player_moves_its_own_parameters_alone():
     assert all(p.requires_grad for p in both.model.parameters())
 
 
-def test_players_take_turns_as_a_plain_loop_does():
+def test_players_take_turns_as_a_plain_loop_does(monkeypatch):
     """Two AdamW over one batch, one after the other: the second sees what the first has learnt."""
     steps, betas, (x, y) = 5, (0.5, 0.9), data()
-    fitted = run_pair(steps=steps, betas=betas, clip=1e9)
+    monkeypatch.setattr(train, "CLIP", 1e9)
+    fitted = run_pair(steps=steps, betas=betas)
     torch.manual_seed(0)
     pair = Pair().train()
     optimizers = {n: torch.optim.AdamW(getattr(pair, n).parameters(), betas=betas, weight_decay=0.0) for n in TURNS}

@@ -24,11 +24,8 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Emoji:
-    """What is known of an emoji: `code` is its code points in hexadecimal, the rest is from Unicode's CLDR."""
+    """Names and keywords of an emoji, from Unicode's CLDR."""
 
-    code: str
-    group: str
-    subgroup: str
     english: str
     chinese: str
     english_keywords: tuple[str, ...]
@@ -36,20 +33,12 @@ class Emoji:
 
 
 def captions() -> list[Emoji]:
-    """What is known of each of the 1,249 emoji, in the order of the pictures."""
+    """The names and keywords of each of the 1,249 emoji, in the order of the pictures."""
     text = read_shipped(*CAPTIONS).decode()
     rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
     return [
-        Emoji(
-            code,
-            group,
-            subgroup,
-            english,
-            chinese,
-            tuple(english_keywords.split(",")),
-            tuple(chinese_keywords.split(",")),
-        )
-        for code, group, subgroup, english, chinese, english_keywords, chinese_keywords in rows
+        Emoji(english, chinese, tuple(english_keywords.split(",")), tuple(chinese_keywords.split(",")))
+        for _, _, _, english, chinese, english_keywords, chinese_keywords in rows
     ]
 
 

@@ -109,7 +109,7 @@ def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def pair_captions(pairs: list[tuple[Portrait, Portrait]], seed: int) -> list[str]:
-    """For two people side by side: each told by the same two attributes, of which one at least differs.
+    """For two people side by side: each told by the same two attributes, one of which differs if any does.
 
     "a person with green hair and a red hat left of a person with pink hair and a blue hat", or the other way round.
     """

@@ -187,7 +187,7 @@ def masks(people: list[Portrait]) -> Tensor:
 
 
 def changed_by(people: list[Portrait]) -> Tensor:
-    """How many places look plainly different without a slot's part, by 40 of 255 in some colour: (N, 9)."""
+    """How many places look plainly different without a slot's part, by 40 of 255 in some colour: (N, 8)."""
     paint, alpha = layers(people)
     with_it = [paint[:, 0]]
     for i in range(1, paint.shape[1]):
@@ -197,7 +197,6 @@ def changed_by(people: list[Portrait]) -> Tensor:
         change = (with_it[i] - with_it[i - 1]).abs().amax(dim=-1, keepdim=True) * through
         counts.append((change > 40 / 255).sum(dim=(1, 2, 3)))
         through = through * (1 - alpha[:, i])
-    counts.append((through > 0.5).sum(dim=(1, 2, 3)))
     return torch.stack(counts[::-1], dim=1)
 
 
@@ -209,12 +208,13 @@ def seen(people: list[Portrait]) -> list[dict[str, str]]:
     needed = {"mood": ("mouth", 3), "length": ("hair", 8), "hair": ("hair", 8), "glasses": ("glasses", 8),
               "beard": ("beard", 10), "top": ("clothing", 8)}  # fmt: skip
     found = []
-    for person, counts in zip(people, changed_by(people).tolist(), strict=True):
+    counts_of = torch.cat([changed_by(people[i : i + 500]) for i in range(0, len(people), 500)])
+    for person, counts in zip(people, counts_of.tolist(), strict=True):
         shown = {}
         for name in VALUES:
             slot, least = needed.get(name, ("", 0))
             value = getattr(person, name)
-            if not slot or value.startswith("no ") or counts[1 + SLOTS.index(slot)] >= least:
+            if not slot or value.startswith("no ") or counts[SLOTS.index(slot)] >= least:
                 shown[name] = value
         found.append(shown)
     return found

@@ -115,7 +115,10 @@ def read(text: str) -> Claims:
         for saying, order in ((forward, 1), (backward, -1)):
             parts = plain.split(f" {saying} ")
             if len(parts) == 2:
-                return Claims(tuple(understood(part, text) for part in parts[::order]), arrangement, background)
+                told = tuple(understood(part, text) for part in parts[::order])
+                if any((phrase.count or 1) > 1 for phrase in told):
+                    raise ValueError(f"{text!r}: {saying!r} is understood of two things only")
+                return Claims(told, arrangement, background)
     parts = [part for part in re.split(r", | and ", plain) if part]
     return Claims(tuple(understood(part, text) for part in parts), None, background)
 

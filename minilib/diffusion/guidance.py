@@ -78,8 +78,8 @@ def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
     """How near x_t is to the reference in the space of CLIP: their cosine over its temperature."""
 
     def wish(x_t: Tensor, t: Tensor) -> Tensor:
-        v = clip.embed_image(reference(t), t).detach()
-        return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * v).sum(dim=1)
+        u = clip.embed_image(reference(t), t).detach()
+        return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * u).sum(dim=1)
 
     return wish
 

@@ -40,7 +40,7 @@ def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tens
 def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
     """What is left of pictures x_0 (B, C, H, W) with a rectangle erased in each: known (B, 1, H, W), bool.
 
-    The sides of the rectangle are a quarter of the picture's to all of it.
+    Each side has any length above a quarter of the picture's, up to all of it, equally often.
     """
     inside = []
     for size in x_0.shape[2:]:

@@ -36,13 +36,16 @@ def simple_loss(
 ) -> Tensor:
     """Mean squared error of what the network predicts, at a step drawn for each picture. Ho et al. (2020, eq. 14).
 
-    With a `weight`, a function of alpha_bar: that of x_0, as it follows from the prediction, so weighted. Of the labels
-    y (B,) a share `untold` is hidden, so that the network also learns to draw without.
+    With a `weight`, a function of alpha_bar, it is that of x_0, as it follows from the prediction, times this weight.
+    Of the labels y (B,) a share `untold` is hidden, so that the network also learns to draw without. Raises ValueError
+    when what the network puts out is not of x_0's shape.
     """
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
     out = model(x_t, t, hide_labels(y, draw, untold))
+    if out.shape != x_0.shape:
+        raise ValueError(f"expected a network that puts out {tuple(x_0.shape)}, got {tuple(out.shape)}")
     if weight is None:
         return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
     return (weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()).mean()
@@ -102,13 +105,12 @@ def hybrid_loss(
 
     Nichol and Dhariwal (2021, eq. 16). The network puts out twice the channels that it takes.
     """
-    C = x_0.shape[1]
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
-    out = model(x_t, t, hide_labels(y, draw, untold))  # (B, 2C, H, W)
-    simple = (out[:, :C] - prediction.target(x_0, eps, alpha_bar)).square().mean()
-    guess = Guess(prediction.x_0(x_t, out[:, :C].detach(), alpha_bar), (out[:, C:] + 1) / 2)
+    out, share = model(x_t, t, hide_labels(y, draw, untold)).chunk(2, dim=1)  # (B, C, H, W) each
+    simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
+    guess = Guess(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, guess).mean()  # of one step, and there are T
     return simple + 0.001 * schedule.T * bound
 

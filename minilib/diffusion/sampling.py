@@ -56,7 +56,7 @@ def denoiser(
 
 
 def full(x: Tensor, t: float) -> Tensor:
-    """The step t for each of the pictures x: (B,)."""
+    """The step t for each of the pictures x: (B,), of whole numbers where t is one."""
     return torch.full((len(x),), t, device=x.device)
 
 
@@ -129,8 +129,10 @@ def ddim(
     """From noise x (B, …) through the falling steps: guess x_0 and eps, and mix them anew. Song et al. (2021, eq. 12).
 
     With eta = 0 nothing is random; with eta = 1 each step is as noisy as ancestral sampling with beta_tilde.
-    Raises ValueError for another eta than 0 without a generator.
+    Raises ValueError, when the first step is asked for, unless eta is from 0 to 1, and 0 without a generator.
     """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"expected eta from 0 to 1, got {eta}")
     if eta and generator is None:
         raise ValueError(f"eta = {eta} adds noise: pass a generator")
     for t, step in schedule.walk(steps):
@@ -200,13 +202,13 @@ def probability_flow(denoise: Denoiser, schedule: Schedule, x: Tensor, tolerance
     return denoise(x_1, full(x, 0)).x_0, calls + 1
 
 
-def last(walk: Iterable[Tensor], steps: int | None = None, name: str = "") -> Tensor:
+def last(sampler: Iterable[Tensor], steps: int | None = None, name: str = "") -> Tensor:
     """What a sampler ends with. Given its number of steps, a progress bar of that name shows how far it is.
 
     Raises ValueError where the sampler takes no step.
     """
     x = None
-    for x in tqdm(walk, total=steps, desc=name, disable=steps is None):  # noqa: B007
+    for x in tqdm(sampler, total=steps, desc=name, disable=steps is None):  # noqa: B007
         pass
     if x is None:
         raise ValueError("expected a sampler that takes a step or more")

@@ -71,7 +71,7 @@ class Schedule:
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
 
     def steps_of(self, t: Tensor, like: Tensor) -> Step:
-        """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used with `like` (B, …)."""
+        """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used with `like` (B, …). T ≥ 2."""
         now, then = (self.at(values, t, like.double()) for values in (self.alpha_bar, self.alpha_bar_before))
         return Step(now, then, self.walk([1, 0])[0][1].beta_tilde)
 
@@ -98,7 +98,7 @@ class Step:
 
     now: Tensor
     then: Tensor
-    floor: Tensor  # beta_tilde of the step before the last
+    floor: Tensor  # beta_tilde of the step before the last; of a single step, its beta
 
     @property
     def beta(self) -> Tensor:
@@ -113,7 +113,7 @@ class Step:
     @property
     def beta_tilde_clipped(self) -> Tensor:
         """The same; but the step to the data, for which it is 0, gets that of the step before. So the papers' code."""
-        return torch.maximum(self.beta_tilde, self.floor)
+        return torch.where(self.then == 1, self.floor, self.beta_tilde)
 
     def mean(self, x_t: Tensor, x_0: Tensor) -> Tensor:
         """The mean of x at `then`, given x_t and x_0. Ho et al. (2020, eq. 7)."""

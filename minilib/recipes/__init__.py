@@ -109,7 +109,7 @@ def train_and_save(
         started = time.perf_counter()
         recipe.sample(shipped, 100, torch.Generator().manual_seed(seed))
         about["seconds_per_1000_samples"] = round(10 * (time.perf_counter() - started), 3)
-    path = folder / f"{file or name}.safetensors"
+    path = folder / f"{file or recipe.name}.safetensors"
     if fitted.rank == 0:
         save_weights(shipped, path, about)
     return path

@@ -6,10 +6,10 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from minilib.data import portrait_captions, portraits, scene_captions, scenes
 from minilib.tokens import WordTokenizer
+from minilib.unet import shrink
 
 PORTRAITS = "Portraits composed by the library from 140 pixel-art parts (@dicebear/pixel-art 9.4.3); CC0 1.0"
 SCENES = "Scenes of flat shapes, drawn by the library; MIT"
@@ -60,7 +60,12 @@ def in_pairs(n: int, seed: int, split: str) -> tuple[Tensor, list[tuple[portrait
 
 
 def captioned_scenes(n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32) -> Captioned:
-    """n scenes (n, 3, size, size) and a caption for each; below 32 each pixel is the mean of what 32 would show."""
+    """n scenes (n, 3, size, size), size 32 or 16, and a caption for each; at 16 a pixel is the mean of four at 32.
+
+    Raises ValueError for another size.
+    """
+    if size not in (16, 32):
+        raise ValueError(f"expected scenes of size 16 or 32, got {size}")
     drawn = scenes.draw(n, seed, split)
-    x = scenes.render(drawn, max(size, 32))
-    return x if size >= 32 else F.avg_pool2d(x, 32 // size), scene_captions.captions(drawn, seed, style)
+    x = scenes.render(drawn)
+    return shrink(x) if size == 16 else x, scene_captions.captions(drawn, seed, style)

@@ -18,11 +18,12 @@ def score_gan(model: GAN) -> dict[str, float]:
 
     Of a conditional model also its agreement: the share of pictures that the classifier takes for the digit asked for.
     """
-    drawn = sample_gan(model, 10_000, torch.Generator().manual_seed(0))
+    n, classes = 10_000, model.generator.classes
+    asked = torch.arange(n) % classes if classes else None
+    drawn = sample_gan(model, n, torch.Generator().manual_seed(0), asked)
     probabilities = runtime.in_blocks(digit_eyes(), drawn).softmax(dim=1)
     score = {"fd_samples": fd_from_data(drawn), "digits_covered": float(covered_classes(probabilities))}
-    if model.generator.classes:
-        asked = torch.arange(len(drawn)) % model.generator.classes
+    if asked is not None:
         score["agreement"] = float((probabilities.argmax(dim=1) == asked).float().mean())
     return score
 

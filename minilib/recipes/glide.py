@@ -92,7 +92,7 @@ def sample_told(
 
 
 def some_prompts(data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int) -> Tensor:
-    """The tokens (n, L) of captions that the training has not seen."""
+    """The tokens (n, L) of the captions of n test pictures."""
     return tokens().encode(data(n, 1, "test")[1])
 
 
@@ -103,20 +103,27 @@ def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]
     x = torch.randn(n, 3, 16, 16, generator=generator)
     draw = partial(draw_told, model, generator=generator)
     found = accuracy(runtime.in_blocks(draw, x, portrait_tokens().encode(texts)), texts)
-    return {"claims": found["claims"], "captions": found["caption"]}
+    return {"claims": found["claims"], "caption": found["caption"]}
 
 
 # ---------- people ----------
 
+
+def root_snr_plus_one(alpha_bar: Tensor) -> Tensor:
+    """A weight for errors of x_0 that neglects neither the noisy steps, where captions say most, nor the last ones."""
+    return 1 + root_snr(alpha_bar)
+
+
 glide_portraits = Recipe(
     name="glide_portraits",
     model=lambda: GLIDE(reader(len(portrait_tokens()))),
-    loss=partial(text_loss, **COMMON),
+    loss=partial(text_loss, **COMMON, weight=root_snr_plus_one),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=150,
-    full=8_000,
+    full=12_000,
     score=score_people,
     sample=partial(sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)),
+    tokenizer=portrait_tokens,
     lr=1e-3,
     limits="Draws one person, told in the words of the portraits' captions.",
     source=PORTRAITS,
@@ -226,18 +233,18 @@ def upsampler() -> GLIDE:
     return GLIDE(replace(sizes, unet=replace(sizes.unet, attention=(1,))))
 
 
-def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor, w: float = 1.0, steps: int = 10) -> Tensor:
+def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
     """Small pictures (B, 3, H, W), noise (B, 3, 2H, 2W) and captions (B, L) → pictures of the noise's shape."""
-    return draw_told(with_clue(model, grow(small)), noise, tokens, w, steps)
+    return draw_told(with_clue(model, grow(small)), noise, tokens, w=1.0, steps=10)
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:
-    """Of 100 scenes, made small and large again: the claims of their captions that hold, and the mean squared error."""
+    """Of 100 scenes, made small and large again: the captions of which all holds, and the mean squared error."""
     x, texts = captioned_scenes(100, 1, "test", "long")
     small = captioned_scenes(100, 1, "test", "long", size=16)[0]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     again = runtime.in_blocks(partial(enlarge, model), small, noise, scene_tokens().encode(texts))
-    return {"captions": scene_accuracy(again, texts)["caption"], "mse": float((again - x).square().mean())}
+    return {"caption": scene_accuracy(again, texts)["caption"], "mse": float((again - x).square().mean())}
 
 
 upsample_scenes = Recipe(
@@ -256,9 +263,9 @@ upsample_scenes = Recipe(
 )
 
 
-def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor, w: float = 2.0) -> Tensor:
+def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor) -> Tensor:
     """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for which a corner will do."""
-    return enlarge(large, draw_told(small, noise[:, :, :16, :16], tokens, w), noise, tokens)
+    return enlarge(large, draw_told(small, noise[:, :, :16, :16], tokens, w=2.0), noise, tokens)
 
 
 def score_scenes(model: GLIDE) -> dict[str, float]:
@@ -279,11 +286,9 @@ glide_scenes = Recipe(
     full=2_000,
     score=score_scenes,
     sample=partial(sample_told, prompts=partial(some_prompts, captioned_scenes, scene_tokens)),
+    tokenizer=scene_tokens,
     lr=2e-3,
     betas=(0.9, 0.99),
     limits="Draws scenes of 16 × 16, told in the words of their captions; upsample_scenes makes them larger.",
     source=SCENES,
 )
-
-# The tokenizer of the captions that `sample` takes as y, for each model that can be told any.
-READS = {"glide_portraits": portrait_tokens, "glide_scenes": scene_tokens}

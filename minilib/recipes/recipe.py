@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from minilib import runtime
+from minilib.tokens import WordTokenizer
 from minilib.train import Fitted, fit, shuffled
 
 MNIST = "MNIST (LeCun, Cortes, Burges): 20,000 class-balanced training digits of 60,000; CC BY-SA 3.0"
@@ -25,8 +26,9 @@ class Recipe:
     quick: int
     full: int
     score: Callable[..., dict[str, float]]  # (model)
-    sample: Callable[..., Tensor] | None = None  # (model, n, generator) → (n, C, H, W), and labels where classes > 0
+    sample: Callable[..., Tensor] | None = None  # (model, n, generator[, y]) → (n, C, H, W)
     classes: int = 0  # of labels that `sample` takes as y (n,)
+    tokenizer: Callable[[], WordTokenizer] | None = None  # of the captions that `sample` takes as y (n, L)
     batch_size: int = 64
     lr: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -45,9 +47,18 @@ class Recipe:
             raise ValueError(f"expected 1 step or more, got {steps}")
         runtime.seed_everything(seed)
         batches = shuffled(*self.data(), batch_size=self.batch_size, seed=seed)
-        settings: dict[str, Any] = {"lr": self.lr, "betas": self.betas, "weight_decay": self.weight_decay}
-        settings |= {"seed": seed, "name": self.name}
-        return fit(self.model(), self.loss, batches, steps=steps, **settings, **options)
+        return fit(
+            self.model(),
+            self.loss,
+            batches,
+            steps=steps,
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            seed=seed,
+            name=self.name,
+            **options,
+        )
 
     def settings(self) -> dict[str, Any]:
         """The numbers that the shipped weights depend on, for their card."""

@@ -16,7 +16,12 @@ def digit_eyes() -> DigitClassifier:
     return load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
 
 
-def fd_from_data(x: Tensor) -> float:
-    """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, every second one."""
-    eyes = digit_eyes()
-    return frechet_distance(features(eyes, x), features(eyes, digits.load("train")[0][::2]))
+def reference_digits() -> Tensor:
+    """10,000 training digits (10000, 1, 28, 28), every second one: all FD are distances from these."""
+    return digits.load("train")[0][::2]
+
+
+def fd_from_data(x: Tensor, eyes: DigitClassifier | None = None) -> float:
+    """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, by `digit_eyes` or other eyes."""
+    eyes = eyes or digit_eyes()
+    return frechet_distance(features(eyes, x), features(eyes, reference_digits()))

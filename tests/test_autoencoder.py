@@ -96,3 +96,13 @@ def test_fitted_gaussian_needs_more_codes_than_features(shape):
 def test_one_feature_is_enough_for_a_gaussian():
     z = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
     assert sample_fitted_gaussian(z, 4, torch.Generator().manual_seed(0)).shape == (4, 1)
+
+
+def test_a_size_that_cannot_be_halved_twice_is_refused():
+    with pytest.raises(ValueError, match="expected a size that 4 divides, got 30"):
+        AutoencoderConfig(size=30)
+
+
+def test_codes_of_any_precision_are_drawn_in_it():
+    z = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert sample_fitted_gaussian(z, 3, torch.Generator().manual_seed(0)).dtype == torch.float64

@@ -71,3 +71,10 @@ def test_the_record_is_json_with_paired_values():
 def test_differences_need_paired_seeds_and_a_positive_measure(larger, smaller, measured):
     with pytest.raises(ValueError, match=r"expected one value a seed|must be positive"):
         Difference("d", larger, smaller, measured)
+
+
+def test_a_number_that_is_none_and_a_seed_too_many_are_refused():
+    with pytest.raises(ValueError, match="a > b: expected finite differences"):
+        difference([1.0, float("nan")])
+    with pytest.raises(ValueError, match="X-1: expected a value for each of the seeds"):
+        Claim("X-1", "s", range(5), [difference([1.0, 1.1])])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss, information
+from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss, information, retrieval
 from minilib.metrics import clip_score
 from minilib.tokens import END, PADDING, WordTokenizer
 from minilib.train import fit, shuffled
@@ -122,3 +122,9 @@ def test_it_learns_which_colour_has_which_name():
     assert clip_score(model, x, tokens) > 1.5 > clip_score(model, x, tokens.roll(1, dims=0))
     with pytest.raises(ValueError, match="a caption for each of 5 pictures, got 4"):
         clip_score(model, x, tokens[:4])
+
+
+def test_a_last_smaller_block_would_be_easier_and_is_refused(model, batch):
+    x, tokens = batch
+    with pytest.raises(ValueError, match="expected a multiple of 4 pictures, got 6"):
+        retrieval(model, x, tokens, among=4)

@@ -198,3 +198,8 @@ def test_the_textures_of_narrow_things_are_plain(many):
     thin = [t for s in many for t in s.things if t.size == "small" and t.shape in ("star", "cross")]
     assert {t.texture for t in thin} == {"solid"}
     assert scenes.PERIOD * 32 == 4
+
+
+def test_a_place_is_told_of_two_things_only():
+    with pytest.raises(ValueError, match="'left of' is understood of two things only"):
+        read("two red circles left of a blue star")

@@ -182,3 +182,11 @@ def test_a_weight_counts_errors_of_x_0(prediction):
 def test_the_root_of_the_signal_to_noise_ratio_stays_between_a_tenth_and_ten():
     alpha_bar = torch.tensor([1e-9, 0.5, 0.8, 1 - 1e-6])
     assert root_snr(alpha_bar).tolist() == pytest.approx([0.1, 1.0, 2.0, 10.0])
+
+
+def test_a_network_with_another_number_of_channels_is_refused():
+    x = torch.zeros(2, 1, 4, 4)
+    with pytest.raises(ValueError, match="expected a network that puts out"):
+        simple_loss(lambda x_t, t, y: torch.zeros(2, 2, 4, 4), x, draw=draw(2), schedule=CHAIN)
+    with pytest.raises(ValueError, match="not enough values to unpack"):
+        hybrid_loss(lambda x_t, t, y: x_t, x, draw=draw(2), schedule=CHAIN)

@@ -280,3 +280,10 @@ def test_both_of_two_kinds_are_drawn(sampler):
 def test_a_sampler_without_a_step_has_no_last_picture():
     with pytest.raises(ValueError, match="expected a sampler that takes a step or more"):
         last(ddim_encode(gaussian, CHAIN, noise(3), [500]))
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.2, float("nan")])
+def test_more_noise_than_there_is_room_for_is_refused(eta):
+    walk = ddim(denoiser(lambda x, t, y: x, CHAIN, X_0), CHAIN, torch.zeros(1, 1, 2, 2), [9], torch.Generator(), eta)
+    with pytest.raises(ValueError, match="expected eta from 0 to 1"):
+        next(walk)

@@ -151,3 +151,9 @@ def test_v_has_the_size_of_the_data_at_every_step():
     x_0, eps = torch.randn(2, 100_000, generator=g)
     for alpha_bar in (0.01, 0.5, 0.99):
         assert float(V.target(x_0, eps, torch.tensor(alpha_bar)).std()) == pytest.approx(1, abs=0.01)
+
+
+def test_only_the_step_to_the_data_borrows_its_variance_be_the_walk_as_uneven_as_it_may():
+    walk = [step for _, step in Schedule(linear_beta()).walk([101, 100, 99, 50])]
+    assert all(step.beta_tilde_clipped == step.beta_tilde for step in walk[:-1])
+    assert walk[-1].beta_tilde_clipped == walk[-2].beta_tilde

@@ -310,3 +310,8 @@ def test_covered_classes_counts_confident_pictures():
     assert covered_classes(rows, sure=0.96) == 0
     assert covered_classes(sure) == 4
     assert covered_classes(unsure) == 0
+
+
+def test_labels_are_refused_where_there_are_no_classes():
+    with pytest.raises(ValueError, match="label"):
+        sample_gan(GAN(), 2, torch.Generator(), y=torch.tensor([9, 9]))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from minilib.portrait_checker import accuracy
-from minilib.recipes.captioned import captioned_pairs, coloured_pairs, portrait_tokens
+from minilib.recipes.captioned import captioned_pairs, captioned_scenes, coloured_pairs, portrait_tokens
 from minilib.recipes.glide import caption_gain, pairs_by_vector, pairs_by_words, score_told_apart, swapped_sides
 from minilib.tokens import END
 from minilib.unet import PlaceAttention
@@ -47,3 +47,8 @@ def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
     }
     assert vector.state_dict().keys() < words.state_dict().keys()
     assert type(vector.encoder.middle[1]) is PlaceAttention
+
+
+def test_scenes_are_of_two_sizes_only():
+    with pytest.raises(ValueError, match="expected scenes of size 16 or 32, got 24"):
+        captioned_scenes(1, 0, size=24)

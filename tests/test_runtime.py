@@ -101,3 +101,13 @@ def test_report_is_one_line_with_budget_and_torch(monkeypatch):
     assert "\n" not in line
     assert "quick budget" in line
     assert torch.__version__.split("+")[0] in line
+
+
+def test_each_process_of_torchrun_has_a_gpu_of_its_own_unless_one_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("MINILIB_DEVICE", "")  # as if it were not set
+    assert runtime.device() == torch.device("cuda:1")
+    monkeypatch.setenv("MINILIB_DEVICE", "cuda:0")
+    assert runtime.device() == torch.device("cuda:0")

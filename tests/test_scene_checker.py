@@ -127,3 +127,15 @@ def test_bad_input_is_named(scenes):
         recognise_scenes(torch.zeros(2, 3, 32, 30))
     with pytest.raises(ValueError, match="what is meant by"):
         scene_accuracy(render(scenes[:1]), ["a red hat"])
+
+
+def test_a_caption_of_one_thing_holds_only_where_that_thing_is():
+    """Beside a red circle and a blue square there is something blue and a circle, but no blue circle."""
+    found = scene_accuracy(render([LEFT_RED]), ["a blue circle"])
+    assert found == {"colour": 1, "shape": 1, "caption": 0}
+
+
+def test_a_picture_of_no_numbers_shows_nothing():
+    view = recognise_scenes(torch.full((1, 3, 32, 32), torch.nan))[0]
+    assert view.background is None
+    assert not view.things

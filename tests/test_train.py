@@ -379,7 +379,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path, players):
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
-    trainer = train.Trainer(nn.Linear(3, 2), noisy_loss, settings_of(1), torch.device("cpu"), False, False)
+    trainer = train.Trainer(nn.Linear(3, 2), noisy_loss, settings_of(1), torch.device("cpu"))
     trainer.world = 3
     with pytest.raises(ValueError, match="a batch of 40 does not divide among 3 processes"):
         trainer.my_rows(data())

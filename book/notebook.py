@@ -23,7 +23,7 @@ import nbformat
 from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from book.common import (
     ROOT,
@@ -40,7 +40,8 @@ from book.digest import digest
 
 FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
-COLOURS = 128
+COLOURS = 256
+EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 TIMEOUT = 1800  # seconds a cell
 
 
@@ -68,20 +69,37 @@ def apply(path: Path) -> None:
 
 
 def quantised(png: bytes) -> bytes:
-    """The picture with at most 128 colours, where that makes a smaller file; else the same bytes."""
+    """The picture with at most 256 colours, where the file is smaller and no eye sees it; else the same bytes.
+
+    What is transparent somewhere stays as it is.
+    """
     picture = Image.open(io.BytesIO(png))
-    if picture.mode == "P":
-        return png
     transparent = picture.mode == "RGBA" and any(picture.getchannel("A").histogram()[:255])
-    method = (
-        Image.Quantize.FASTOCTREE if transparent else Image.Quantize.MAXCOVERAGE
-    )  # only the first knows transparency
-    reduced = picture.convert("RGBA" if transparent else "RGB").quantize(
-        COLOURS, method, kmeans=1, dither=Image.Dither.NONE
-    )
+    if picture.mode not in ("RGB", "RGBA") or transparent:
+        return png
+    whole = picture.convert("RGB")
+    reduced = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) > 1:  # of 255
+        return png
     smaller = io.BytesIO()
     reduced.save(smaller, "PNG", optimize=True)
     return min(png, smaller.getvalue(), key=len)
+
+
+def quantised_text(png: str) -> str:
+    """The same of a picture in base64, without line breaks."""
+    return base64.b64encode(quantised(base64.b64decode(png))).decode()
+
+
+def make_small(notebook: Any) -> None:
+    """Store the pictures of all outputs, those inside of HTML too, as `quantised` does."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = quantised_text(data["image/png"]) + "\n"
+            if "text/html" in data:
+                data["text/html"] = EMBEDDED.sub(lambda found: quantised_text(found[0]), data["text/html"])
 
 
 def environment() -> dict[str, str]:
@@ -117,11 +135,7 @@ def run(path: Path) -> None:
     notebook = read_notebook(path)
     stamp = {"executed": digest(notebook)}  # before the cells run: it is this code that gives the outputs
     execute(notebook, path)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            png = output.get("data", {}).get("image/png")
-            if png:
-                output.data["image/png"] = base64.b64encode(quantised(base64.b64decode(png))).decode() + "\n"
+    make_small(notebook)
     notebook.metadata["drawn_from_noise"] = stamp
     nbformat.validate(notebook)
     write_whole(path, notebook_text(tidy(notebook)))

@@ -160,7 +160,7 @@ def score_filled(model: GLIDE) -> dict[str, float]:
 glide_portraits_inpaint = Recipe(
     name="glide_portraits_inpaint",
     model=lambda: widened(GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()),
-    loss=partial(inpainting_loss, **COMMON),
+    loss=partial(inpainting_loss, **COMMON, weight=root_snr_plus_one),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=100,
     full=500,

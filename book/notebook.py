@@ -79,7 +79,7 @@ def quantised(png: bytes) -> bytes:
         return png
     whole = picture.convert("RGB")
     reduced = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) > 1:  # of 255
+    if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) > 2:  # of 255
         return png
     smaller = io.BytesIO()
     reduced.save(smaller, "PNG", optimize=True)

@@ -157,7 +157,11 @@ MUTATIONS = {
         losses,
     ),
     "a first variance that is not clipped to the second": Mutation(
-        schedule, "Step", "torch.maximum(self.beta_tilde, self.floor)", "self.beta_tilde.clamp(min=1e-20)", losses
+        schedule,
+        "Step",
+        "torch.where(self.then == 1, self.floor, self.beta_tilde)",
+        "self.beta_tilde.clamp(min=1e-20)",
+        losses,
     ),
     "bins of half the width": Mutation(loss, "pixel_log_likelihood", "1 / 255", "1 / 510", losses),
     "no open bin for black": Mutation(loss, "pixel_log_likelihood", "x < -0.999", "x < -9", losses),

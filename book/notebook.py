@@ -40,7 +40,7 @@ from book.digest import digest
 
 FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
-COLOURS = 256
+COLOURS = 128
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 TIMEOUT = 1800  # seconds a cell
 
@@ -69,7 +69,7 @@ def apply(path: Path) -> None:
 
 
 def quantised(png: bytes) -> bytes:
-    """The picture with at most 256 colours, where the file is smaller and no eye sees it; else the same bytes.
+    """The picture with at most 128 colours, where the file is smaller and no eye sees it; else the same bytes.
 
     What is transparent somewhere stays as it is.
     """

@@ -113,8 +113,8 @@ def principal_components(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def sample_fitted_gaussian(z: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n codes (n, D) drawn from the Gaussian with the mean and covariance of the codes z (N, D).
 
-    Raises ValueError unless z is (N, D) with N > D: fewer codes have no invertible covariance; and LinAlgError where a
-    number of the codes never varies.
+    Raises ValueError unless z is (N, D) with N > D: fewer codes have no invertible covariance; and LinAlgError
+    where their covariance is not invertible all the same, as when one number of the codes is always 0.
     """
     if z.ndim != 2 or len(z) <= z.shape[1]:
         raise ValueError(f"expected z of shape (N, D) with N > D, got {tuple(z.shape)}")

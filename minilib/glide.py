@@ -28,7 +28,7 @@ from minilib.unet import (
 class TextAttention(PlaceAttention):
     """h (B, C, H, W), context → h: every place looks at all places and at the words of the caption.
 
-    Words get keys and values of their own, which stand beside those of the places. Nichol et al. (2022, section 2.1).
+    Words get keys and values of their own, which stand beside those of the places. Nichol et al. (2022, section 4.1).
     """
 
     def __init__(self, c: UNetConfig, channels: int, context: int):
@@ -58,7 +58,7 @@ class GLIDEConfig:
 
 
 class GLIDE(nn.Module):
-    """x_t (B, C, H, W), t (B,), tokens (B, L) → (B, C_out, H, W). Nichol et al. (2022, section 2.1).
+    """x_t (B, C, H, W), t (B,), tokens (B, L) → (B, C_out, H, W). Nichol et al. (2022, section 4.1).
 
     A transformer reads the caption. Its last token takes the place of the class embedding, and all its tokens go to
     every attention layer.
@@ -88,7 +88,7 @@ def nothing_said(tokens: Tensor) -> Tensor:
 
 
 def hide_captions(tokens: Tensor, draw: Draw, untold: float) -> Tensor:
-    """Tokens (B, L), a share `untold` of them replaced by the empty caption. Nichol et al. (2022, section 2.3)."""
+    """Tokens (B, L), a share `untold` of them replaced by the empty caption. Nichol et al. (2022, section 4.2)."""
     return torch.where(draw.uniform(1) < untold, nothing_said(tokens), tokens)
 
 

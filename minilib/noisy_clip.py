@@ -52,7 +52,7 @@ def some_noise(x_0: Tensor, draw: Draw, schedule: Schedule) -> tuple[Tensor, Ten
 def noisy_contrastive_loss(model: NoisyCLIP, x_0: Tensor, tokens: Tensor, *, draw: Draw, schedule: Schedule) -> Tensor:
     """`contrastive_loss` of pictures x_0 (B, C, H, W) with the noise of a step drawn for each, and captions (B, L).
 
-    Nichol et al. (2022, section 2.4): the objective stays what it was.
+    Nichol et al. (2022, section 4.4): the objective stays what it was.
     """
     x_t, t = some_noise(x_0, draw, schedule)
     return contrastive_loss(lambda x, y: model(x, y, t), x_t, tokens)

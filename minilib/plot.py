@@ -33,7 +33,6 @@ LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (9, 3)), (0, (2, 1))
 MARKERS = "os^Dv*Xp"
 
 DPI, SHARPNESS = 100, 2  # an inch of a figure is 100 pixels of the page, drawn as 2 × 2 dots each for sharp screens
-COLOURS = 128  # a figure is stored with so many, for a quarter of the bytes, unless it needs more
 LARGEST = 10.0  # a picture with noise of level 2 or so stays below it, the white of a picture in [0, 255] far above
 
 STYLE: Any = {
@@ -240,10 +239,6 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
 def to_png(frame: Frame) -> bytes:
     """A figure, or a picture (C, H, W) in [-1, 1], as a PNG. Raises what `tile` raises."""
     image = render(frame) if isinstance(frame, Figure) else Image.fromarray(tile(frame[None], columns=1))
-    if image.mode == "RGB":
-        reduced = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
-        error = np.abs(np.asarray(image, np.int16) - np.asarray(reduced.convert("RGB"), np.int16)).mean()
-        image = reduced if error < 1 else image  # one step of 255: lines and greys stay below, coloured pictures do not
     png = io.BytesIO()
     image.save(png, format="png", compress_level=8)
     return png.getvalue()

@@ -55,10 +55,9 @@ def scene_accuracy(x: Tensor, texts: list[str]) -> dict[str, float]:
 
     "colour", "shape", "texture" and "size": as many things have a value as are told to; "count": there are as many
     things of a kind as the caption says; "binding": of a caption of several phrases, each has its thing with all its
-    attributes at once; "spatial": two things stand as told; "background"; and "caption": all of it, with
-    a thing of its own for each phrase. "Can't tell"
-    fulfils nothing, and a category that no caption names is left out. Raises ValueError where a caption cannot be
-    read, or there is not one for each picture.
+    attributes at once; "spatial": two things stand as told; "background"; and "caption": all of it, with a thing
+    of its own for each phrase. "Can't tell" fulfils nothing, and a category that no caption names is left out. Raises
+    ValueError where a caption cannot be read, or there is not one for each picture.
     """
     if len(x) != len(texts):
         raise ValueError(f"expected a caption for each of {len(x)} pictures, got {len(texts)}")

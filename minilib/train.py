@@ -323,9 +323,10 @@ def fit(
     averaged with a decay of 0.999, in the first steps less: (1 + step)/(10 + step). A CUDA GPU computes in half
     precision. With `checkpoint` the run saves itself every 500 steps, and goes on from that file where it exists: on a
     CPU to the bit. Under torchrun each process takes its rows of every batch: the steps are those of one process, to
-    rounding. Networks that train in turn have a
-    loss each: {"discriminator": …, "generator": …} names submodules of the model. In every step each takes its turn, in
-    that order and on the same batch, and its loss moves its own parameters alone.
+    rounding.
+
+    Networks that train in turn have a loss each: {"discriminator": …, "generator": …} names submodules of the model.
+    In every step each takes its turn, in that order and on the same batch, and its loss moves its own parameters alone.
 
     Raises AttributeError when the model has no submodule of that name, ValueError when the checkpoint is of another run
     or a batch does not divide among the processes, OSError when the checkpoint cannot be written, FloatingPointError

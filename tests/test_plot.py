@@ -294,28 +294,19 @@ def curve():
     return plot.curves({"a": (range(200), np.sin(np.arange(200) / 9))}, "t", "v")
 
 
-def test_a_png_is_the_same_at_every_run_small_and_says_nothing_else():
+def test_a_png_is_the_same_at_every_run_and_says_nothing_else():
     png = plot.to_png(curve())
     assert png == plot.to_png(curve())
-    assert len(png) < 60_000
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (1120, 720)
-        assert len(image.getcolors()) <= plot.COLOURS
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
         assert not image.info.keys() & {"Software", "Creation Time", "transparency"}
 
 
-def test_what_needs_many_colours_keeps_them_all():
-    figure = plot.image_grid(torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
-    assert np.array_equal(drawn(figure), decode(plot.to_png(figure)))
-
-
-def test_few_colours_look_like_many():
-    """Greys and the edges of lines keep theirs to less than one step of 255."""
-    greys = plot.image_grid(torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
-    for figure in (greys, curve()):
-        true, stored = drawn(figure).astype(int), decode(plot.to_png(figure)).astype(int)
-        assert 0 < np.abs(true - stored).mean() < 1
+def test_figures_are_stored_exactly():
+    grid = plot.image_grid(torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    for figure in (grid, curve()):
+        assert np.array_equal(drawn(figure), decode(plot.to_png(figure)))
 
 
 def test_single_pictures_are_stored_exactly():

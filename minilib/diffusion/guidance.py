@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from minilib.diffusion.sampling import Denoiser, Guess, Variance, full, noise_like, small_variance
+from minilib.diffusion.sampling import Denoiser, Guess, full, noise_like, small_variance
 from minilib.diffusion.schedule import Schedule
 from minilib.noisy_clip import NoisyCLIP
 
@@ -45,7 +45,6 @@ def ancestral_guided(
     x: Tensor,
     steps: list[int],
     generator: torch.Generator,
-    variance: Variance = small_variance,
 ) -> Iterator[Tensor]:
     """Ancestral sampling whose mean moves by s times variance times gradient. Dhariwal and Nichol (2021, algorithm 1).
 
@@ -53,7 +52,7 @@ def ancestral_guided(
     """
     for t, step in schedule.walk(steps):
         guess = denoise(x, full(x, t))
-        sigma2 = variance(step, guess)
+        sigma2 = small_variance(step, guess)
         x = step.mean(x, guess.x_0) + s * sigma2 * uphill(log_probability, x, full(x, t))
         if step.then < 1:
             x = x + sigma2.sqrt() * noise_like(x, generator)

@@ -33,7 +33,7 @@ def clue(x_0: Tensor, known: Tensor) -> Tensor:
 
 
 def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tensor]:
-    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels. Nichol et al. (2022, section 2.5)."""
+    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels. Nichol et al. (2022, section 4.3)."""
     return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
 
 

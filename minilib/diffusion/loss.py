@@ -103,12 +103,16 @@ def hybrid_loss(
 ) -> Tensor:
     """The simple loss, plus a thousandth of the variational bound, whose mean is held still: it teaches the variance.
 
-    Nichol and Dhariwal (2021, eq. 16). The network puts out twice the channels that it takes.
+    Nichol and Dhariwal (2021, eq. 16). Raises ValueError when what the network puts out is not of x_0's shape, with
+    twice its channels.
     """
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
-    out, share = model(x_t, t, hide_labels(y, draw, untold)).chunk(2, dim=1)  # (B, C, H, W) each
+    both = model(x_t, t, hide_labels(y, draw, untold))  # (B, 2C, H, W)
+    if both.shape != (len(x_0), 2 * x_0.shape[1], *x_0.shape[2:]):
+        raise ValueError(f"expected twice the channels of {tuple(x_0.shape)}, got {tuple(both.shape)}")
+    out, share = both.chunk(2, dim=1)
     simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
     guess = Guess(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, guess).mean()  # of one step, and there are T

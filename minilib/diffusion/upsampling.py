@@ -15,7 +15,7 @@ FLAWS = 0.1  # at most so much noise is added to small pictures in training, for
 
 
 def upsampling_loss(model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any) -> Tensor:
-    """`text_loss` of a network that sees x_0 (B, C, H, W) at half its size, a little noisy. Nichol et al. (2022, §2.1).
+    """`text_loss` of a network that sees x_0 (B, C, H, W) at half its size, a little noisy. Nichol et al. (2022, §4.1).
 
     The noise is of another level for each picture: Ho et al. (2022, section 3).
     """

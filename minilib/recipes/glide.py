@@ -133,7 +133,7 @@ glide_portraits = Recipe(
 def widened(model: GLIDE, trained: GLIDE) -> GLIDE:
     """The model with the weights of one that sees fewer channels: it starts as that, blind to the others.
 
-    Nichol et al. (2022, section 2.5).
+    Nichol et al. (2022, section 4.3).
     """
     weights = trained.state_dict()
     stem = weights["encoder.stem.weight"]  # (width, channels · patch², 3, 3)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from book.notebook import COLOURS, quantised
 from book.sources import imports, parse_cell
+from minilib.plot import curves, to_png
 
 
 def change(chapter: Path, how: Callable[[Any], object]) -> None:
@@ -122,6 +123,11 @@ def test_quantised_pictures_are_smaller_same_sized_repeatable_and_look_alike(
         assert len(Image.open(io.BytesIO(small)).getcolors() or []) <= COLOURS
     before, after = (np.asarray(Image.open(io.BytesIO(p)).convert("RGBA"), int) for p in (png, small))
     assert np.abs(before - after).mean(axis=(0, 1)).max() <= 2
+
+
+def test_a_figure_is_stored_in_half_its_bytes() -> None:
+    png = to_png(curves({"a": (range(200), np.sin(np.arange(200) / 9))}, "t", "v"))
+    assert len(quantised(png)) < min(40_000, len(png) / 2)
 
 
 def test_what_is_transparent_stays_as_it_is() -> None:

@@ -44,6 +44,7 @@ def sample(options: argparse.Namespace) -> None:
         weights.load_weights(model, options.weights)
     else:
         weights.load_pretrained(model, recipe.name)
+    print(f"drawing 64 pictures on {runtime.device()}, in seconds to a minute …", file=sys.stderr, flush=True)
     x = recipe.sample(model.to(runtime.device()), 64, torch.Generator().manual_seed(options.seed), *wish)
     scale = max(1, 48 // x.shape[2])  # 16 pixels would be hard to see
     x = x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)

@@ -42,9 +42,10 @@ def sample_digits(
 
 
 def score_diffusion(model: UNet, schedule: Schedule, prediction: Prediction) -> dict[str, float]:
-    """FD of 10,000 drawn pictures from as many training digits, and their agreement with the labels asked for."""
-    asked, generator = torch.arange(10_000) % model.config.classes, torch.Generator().manual_seed(0)
-    drawn = sample_digits(model, len(asked), generator, asked, schedule=schedule, prediction=prediction)
+    """FD of as many drawn pictures as there are test digits; and how many of them are taken for the digit asked for."""
+    n, generator = len(digits.load("test")[0]), torch.Generator().manual_seed(0)
+    asked = torch.arange(n) % model.config.classes
+    drawn = sample_digits(model, n, generator, asked, schedule=schedule, prediction=prediction)
     return {"fd_samples": fd_from_data(drawn), "agreement": accuracy(digit_eyes(), drawn, asked)}
 
 

@@ -128,3 +128,5 @@ def test_a_last_smaller_block_would_be_easier_and_is_refused(model, batch):
     x, tokens = batch
     with pytest.raises(ValueError, match="expected a multiple of 4 pictures, got 6"):
         retrieval(model, x, tokens, among=4)
+    with pytest.raises(ValueError, match="expected a caption for each of 6 pictures, got 5"):
+        retrieval(model, x, tokens[:5], among=3)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from minilib.data import scenes
 from minilib.portrait_checker import accuracy
+from minilib.recipes import glide, semantic
 from minilib.recipes.captioned import captioned_pairs, captioned_scenes, coloured_pairs, portrait_tokens
 from minilib.recipes.glide import caption_gain, pairs_by_vector, pairs_by_words, score_told_apart, swapped_sides
 from minilib.tokens import END
@@ -52,3 +54,20 @@ def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
 def test_scenes_are_of_two_sizes_only():
     with pytest.raises(ValueError, match="expected scenes of size 16 or 32, got 24"):
         captioned_scenes(1, 0, size=24)
+
+
+def test_scenes_drawn_as_told_score_one_in_every_category(monkeypatch):
+    x, texts = captioned_scenes(8, 2, "held_out", "long")
+    monkeypatch.setattr(glide, "captioned_scenes", lambda n, seed, split, style: (x, texts))
+    monkeypatch.setattr(glide, "draw_scenes", lambda model, large, noise, tokens: x)
+    score = glide.score_scenes(None)
+    assert score["caption"] == score["binding"] == 1
+    assert set(score.values()) == {1}
+
+
+@pytest.mark.parametrize("white", [0, 3, 8])
+def test_scenes_are_clear_where_the_checker_knows_every_attribute(monkeypatch, white):
+    x = scenes.render(scenes.draw(8, 0))
+    x[:white] = 1
+    monkeypatch.setattr(semantic, "sample_scenes", lambda model, n, generator: x)
+    assert semantic.score_scenes(None) == {"clear": 1 - white / 8}

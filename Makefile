@@ -68,7 +68,7 @@ lock: $(READY) ## write the versions in .venv to requirements.lock
 	@mv .lock requirements.lock
 
 clean: ## delete what was built, and .venv
-	rm -rf .venv _build .text build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv _build .text build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: number

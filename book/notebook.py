@@ -40,7 +40,7 @@ from book.digest import digest
 
 FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
-COLOURS = 128
+COLOURS = (128, 256)
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 TIMEOUT = 1800  # seconds a cell
 
@@ -69,7 +69,7 @@ def apply(path: Path) -> None:
 
 
 def quantised(png: bytes) -> bytes:
-    """The picture with at most 128 colours, where the file is smaller and no eye sees it; else the same bytes.
+    """The picture with at most 128 or 256 colours, where the file is smaller and no eye sees it; else the same bytes.
 
     What is transparent somewhere stays as it is.
     """
@@ -78,12 +78,13 @@ def quantised(png: bytes) -> bytes:
     if picture.mode not in ("RGB", "RGBA") or transparent:
         return png
     whole = picture.convert("RGB")
-    reduced = whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) > 2:  # of 255
-        return png
-    smaller = io.BytesIO()
-    reduced.save(smaller, "PNG", optimize=True)
-    return min(png, smaller.getvalue(), key=len)
+    for colours in COLOURS:
+        reduced = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) <= 2:  # of 255
+            smaller = io.BytesIO()
+            reduced.save(smaller, "PNG", optimize=True)
+            return min(png, smaller.getvalue(), key=len)
+    return png
 
 
 def quantised_text(png: str) -> str:

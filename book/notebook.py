@@ -42,6 +42,7 @@ FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
 COLOURS = (128, 256)
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
+CAPTION_FORMULA = re.compile(r"<figcaption[^<]*(\$[^<$]+\$)")
 TIMEOUT = 1800  # seconds a cell
 
 
@@ -144,13 +145,15 @@ def run(path: Path) -> None:
 
 
 def output_problems(notebook: Any) -> Iterator[str]:
-    """Stored errors and warnings, cell by cell."""
+    """Stored errors, warnings, and captions with formulas, which nobody sets there; cell by cell."""
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {number} stores an error ({output.ename}): mend the cell"
             elif output.get("name") == "stderr":
                 yield f"cell {number} stores a warning ({output.text.strip().splitlines()[0][:80]!r}): mend the cell"
+            elif formula := CAPTION_FORMULA.search(output.get("data", {}).get("text/html", "")):
+                yield f"cell {number} has a caption with {formula[1]}, which the page shows as it stands: write letters"
 
 
 def problems(path: Path) -> Iterator[str]:

@@ -155,6 +155,11 @@ def store_widget(notebook: Any) -> None:
     notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
 
 
+def store_formula(notebook: Any) -> None:
+    data = {"text/html": "<figure><figcaption>Drawn with $w = 3$.</figcaption></figure>", "text/plain": "Figure"}
+    notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
+
+
 FAULTS = {
     "stale": (lambda n: n.cells[3].update(source="area(5.0)"), "its outputs are stale"),
     "unstamped": (lambda n: n.metadata.pop("drawn_from_noise"), "its outputs are stale"),
@@ -162,6 +167,7 @@ FAULTS = {
     "never executed": (lambda n: n.cells[3].update(execution_count=None), "not executed once each from top to bottom"),
     "error": (store_error, "cell 4 stores an error (ValueError)"),
     "warning": (store_warning, "cell 4 stores a warning ('UserWarning: old')"),
+    "formula": (store_formula, "cell 4 has a caption with $w = 3$, which the page shows as it stands"),
     "large": (lambda n: n.cells[0].update(source="x" * 1_600_000), "1.6 MB, more than 1.5"),
     "timing": (lambda n: n.cells[3].metadata.update(execution={"a": 1}), "what an editor left there"),
     "editor": (lambda n: n.metadata.update(vscode={}), "what an editor left there"),

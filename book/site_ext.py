@@ -21,7 +21,7 @@ from book.quoted import CLAIM_MIME, Quoted
 
 EVIDENCE = Path(__file__).with_name("evidence")
 PLANNED_PAGE = "book/coming"
-FOLDED = re.compile(r"#@title (.+)")  # the line that names a folded cell, on Colab and here
+FOLDED = re.compile(r"# @title (.+)")  # the line that names a folded cell, on Colab and here
 LONGEST_ARC = 12  # rows; a longer arc bulges no further
 
 

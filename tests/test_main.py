@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from minilib import recipes, train, weights
+from minilib import recipes, runtime, train, weights
 from minilib.__main__ import main
 from minilib.data import digits
 from minilib.recipes.captioned import portrait_tokens
@@ -238,7 +238,7 @@ def test_sample_draws_a_grid_that_the_seed_decides(here, capsys):
         assert main(["sample", "ae_digits", "--seed", str(seed), "--out", name]) == 0
         said = capsys.readouterr()
         assert said.out.strip() == f"wrote {os.path.join(*name.split('/'))}"
-        assert said.err.startswith("drawing 64 pictures on cpu")
+        assert said.err.startswith(f"drawing 64 pictures on {runtime.device()}")
     assert files(here) == ["a.png", "b.png", "deep/c.png"]
     assert (here / "a.png").read_bytes() == (here / "b.png").read_bytes()
     with Image.open(here / "a.png") as grid, Image.open(here / "deep/c.png") as other:

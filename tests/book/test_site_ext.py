@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from sphinx.errors import ExtensionError
 
 from book import site_ext
+from book.common import chapters, read_notebook, tags
 
 RECORD: dict[str, Any] = {
     "id": "AE-1",
@@ -79,9 +80,15 @@ def test_a_claims_record_stays_out_of_the_page() -> None:
 
 
 def test_a_folded_cell_is_called_what_its_title_says() -> None:
-    cells, _ = prepared(new_code_cell("#@title Solution\n1 + 1"), new_code_cell("1 + 1"))
+    cells, _ = prepared(new_code_cell("# @title Solution\n1 + 1"), new_code_cell("1 + 1"))
     assert cells[0].metadata.mystnb.code_prompt_show == "Solution"
     assert "mystnb" not in cells[1].metadata
+
+
+def test_every_folded_cell_of_the_book_has_a_title() -> None:
+    folded = [cell for path in chapters() for cell in read_notebook(path).cells if "hide-cell" in tags(cell)]
+    assert folded
+    assert [cell.source for cell in folded if not site_ext.FOLDED.match(cell.source)] == []
 
 
 def test_a_page_in_markdown_is_left_alone() -> None:

@@ -125,6 +125,16 @@ def test_quantised_pictures_are_smaller_same_sized_repeatable_and_look_alike(
     assert np.abs(before - after).mean(axis=(0, 1)).max() <= 2
 
 
+def test_what_128_colours_do_not_serve_gets_256() -> None:
+    shades = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.repeat(shades, 80, axis=0).reshape(200, 80, 3)).save(file, "PNG")
+    stored = Image.open(io.BytesIO(quantised(file.getvalue())))
+    assert stored.mode == "P"
+    assert len(stored.getcolors() or []) == 200
+    assert np.array_equal(np.asarray(stored.convert("RGB"))[:, 0], shades)
+
+
 def test_a_figure_is_stored_in_half_its_bytes() -> None:
     png = to_png(curves({"a": (range(200), np.sin(np.arange(200) / 9))}, "t", "v"))
     assert len(quantised(png)) < min(40_000, len(png) / 2)

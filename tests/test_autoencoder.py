@@ -93,6 +93,13 @@ def test_fitted_gaussian_needs_more_codes_than_features(shape):
         sample_fitted_gaussian(torch.randn(shape), 4, torch.Generator())
 
 
+def test_a_number_that_is_always_zero_leaves_no_gaussian_to_fit():
+    z = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    z[:, 1] = 0
+    with pytest.raises(torch.linalg.LinAlgError):
+        sample_fitted_gaussian(z, 4, torch.Generator())
+
+
 def test_one_feature_is_enough_for_a_gaussian():
     z = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
     assert sample_fitted_gaussian(z, 4, torch.Generator().manual_seed(0)).shape == (4, 1)

@@ -1,7 +1,8 @@
-"""Write book/claims.md, the index of every claim with its outcome, from the chapters' stored outputs; or check it.
+"""Write book/claims.md, the index of every claim with its outcome, from the chapters'
+stored outputs; or check it.
 
-The claims and the chapter that measures each stand in book/chapters.yml; the outcomes come from the cells tagged
-`claim:ID`, and, at full size, from book/evidence/.
+The claims and the chapter that measures each stand in book/chapters.yml; the outcomes
+come from the cells tagged `claim:ID`, and, at full size, from book/evidence/.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from book.common import ROOT, chapters, make_chapter, read_notebook, shown, tags, tell, write_whole
+from book.common import (
+    ROOT,
+    chapters,
+    make_chapter,
+    read_notebook,
+    shown,
+    tags,
+    tell,
+    write_whole,
+)
 from book.markdown import headings, slugs
 from book.outline import Chapter, read_outline
 from minilib.claims import FAILS, HOLDS, INCONCLUSIVE, MIME, RULE
@@ -43,7 +53,9 @@ At full size the same cell trains longer, on more data (`make evidence`).
 
 @dataclass(frozen=True)
 class Measured:
-    """A code cell that measures a claim: what its tag says, what its output recorded, and where it stands."""
+    """A code cell that measures a claim: what its tag says, what its output recorded,
+    and where it stands.
+    """
 
     tag: str | None
     record: dict[str, Any] | None
@@ -55,7 +67,11 @@ class Measured:
 
 def records(cell: Any) -> list[dict[str, Any]]:
     """The claim records among the stored outputs of a code cell."""
-    return [output.data[MIME] for output in cell.get("outputs", []) if MIME in output.get("data", {})]
+    return [
+        output.data[MIME]
+        for output in cell.get("outputs", [])
+        if MIME in output.get("data", {})
+    ]
 
 
 def measured(path: Path) -> Iterator[Measured]:
@@ -65,10 +81,15 @@ def measured(path: Path) -> Iterator[Measured]:
     titles: list[str] = []
     for number, cell in enumerate(notebook.cells, 1):
         titles += headings(cell.source) if cell.cell_type == "markdown" else []
-        ids, found = tags(cell, "claim:"), {record["id"]: record for record in records(cell)}
+        ids, found = (
+            tags(cell, "claim:"),
+            {record["id"]: record for record in records(cell)},
+        )
         for id in sorted({*ids, *found}):
             anchor = slugs(titles)[-1] if titles else ""
-            yield Measured(id if id in ids else None, found.get(id), path, number, anchor, stamp)
+            yield Measured(
+                id if id in ids else None, found.get(id), path, number, anchor, stamp
+            )
 
 
 def cell_problem(found: Measured, planned: dict[str, Chapter]) -> str | None:
@@ -76,15 +97,30 @@ def cell_problem(found: Measured, planned: dict[str, Chapter]) -> str | None:
     id = found.tag or (found.record or {})["id"]
     where = f"{shown(found.path)}, cell {found.cell}: claim {id}"
     if found.record is None:
-        return f"{where} is tagged but its output holds no record of it; run: {make_chapter(found.path)}"
+        return (
+            f"{where} is tagged but its output holds no record of it; run: "
+            f"{make_chapter(found.path)}"
+        )
     if found.tag is None:
-        return f"{where} is recorded, but its cell has no tag claim:{id}: add it, then run: {make_chapter(found.path)}"
+        return (
+            f"{where} is recorded, but its cell has no tag claim:{id}: add it, then "
+            f"run: {make_chapter(found.path)}"
+        )
     if id not in planned:
-        return f"{where} is not listed in book/chapters.yml: correct the ID, or list it there"
+        return (
+            f"{where} is not listed in book/chapters.yml: correct the ID, or list it "
+            "there"
+        )
     if planned[id].slug != found.path.stem:
-        return f"{where} belongs to {planned[id].slug} in book/chapters.yml: measure it there, or move it in that file"
+        return (
+            f"{where} belongs to {planned[id].slug} in book/chapters.yml: measure it "
+            "there, or move it in that file"
+        )
     if found.record["outcome"] not in (HOLDS, FAILS, INCONCLUSIVE):
-        return f"{where} has the unknown outcome {found.record['outcome']!r}; run: {make_chapter(found.path)}"
+        return (
+            f"{where} has the unknown outcome {found.record['outcome']!r}; run: "
+            f"{make_chapter(found.path)}"
+        )
     return None
 
 
@@ -92,26 +128,43 @@ def problems(cells: list[Measured], planned: dict[str, Chapter]) -> Iterator[str
     """Claim cells that contradict their records, the list of claims or each other."""
     yield from filter(None, (cell_problem(found, planned) for found in cells))
     for id in planned:
-        places = [f"{shown(found.path)}, cell {found.cell}" for found in cells if found.tag == id]
+        places = [
+            f"{shown(found.path)}, cell {found.cell}"
+            for found in cells
+            if found.tag == id
+        ]
         if len(places) > 1:
-            yield f"claim {id} is measured twice ({'; '.join(places)}): keep one tag claim:{id}"
+            yield (
+                f"claim {id} is measured twice ({'; '.join(places)}): keep one tag "
+                f"claim:{id}"
+            )
     for path in sorted(EVIDENCE.glob("*.json")):
         if path.stem not in planned:
-            yield f"{shown(path)}: no claim {path.stem} is listed in book/chapters.yml: delete the file"
+            yield (
+                f"{shown(path)}: no claim {path.stem} is listed in book/chapters.yml: "
+                "delete the file"
+            )
 
 
 def numbers(record: dict[str, Any]) -> str:
     """The record's numbers, a line each, for a table's cell."""
     size = "full size" if record["budget"] == "full" else "quick budget"
-    rows = (f"{n['name'].replace('|', chr(92) + '|')}: {n['median']:.3g} ± {n['std']:.2g}" for n in record["numbers"])
+    rows = (
+        f"{n['name'].replace('|', chr(92) + '|')}: {n['median']:.3g} ± {n['std']:.2g}"
+        for n in record["numbers"]
+    )
     return "<br>".join([f"At {size}:", *rows])
 
 
 def outcome(id: str, chapter: Chapter, found: Measured | None) -> str:
-    """The last column: what came out at the quick budget and at full size, or that it is planned."""
+    """The last column: what came out at the quick budget and at full size, or that it
+    is planned.
+    """
     if found is None or found.record is None:
         return f"planned: chapter {chapter.number}"
-    link = f"[**{found.record['outcome']}**](../chapters/{found.path.name}#{found.anchor})"
+    link = (
+        f"[**{found.record['outcome']}**](../chapters/{found.path.name}#{found.anchor})"
+    )
     parts = [link, numbers(found.record)]
     file = EVIDENCE / f"{id}.json"
     if file.exists():
@@ -125,28 +178,52 @@ def page(cells: list[Measured]) -> str:
     """The whole page, as Markdown."""
     by_id = {found.tag: found for found in cells}
     parts = [INTRODUCTION]
-    for chapter in (chapter for part in read_outline() for chapter in part.chapters if chapter.claims):
-        parts.append(f"## {chapter.number}. {chapter.title}\n\n| ID | claim | outcome |\n|---|---|---|")
+    for chapter in (
+        chapter
+        for part in read_outline()
+        for chapter in part.chapters
+        if chapter.claims
+    ):
+        parts.append(
+            f"## {chapter.number}. {chapter.title}\n\n| ID | claim | outcome "
+            "|\n|---|---|---|"
+        )
         for id, text in chapter.claims.items():
-            parts.append(f"| {id} | {text.replace('|', chr(92) + '|')} | {outcome(id, chapter, by_id.get(id))} |")
+            parts.append(
+                f"| {id} | {text.replace('|', chr(92) + '|')} | "
+                f"{outcome(id, chapter, by_id.get(id))} |"
+            )
         parts.append("")
     return "\n".join(parts)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m book.claims", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m book.claims", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
-        "--check", action="store_true", help="change nothing; fail where the page or a claim cell is wrong"
+        "--check",
+        action="store_true",
+        help="change nothing; fail where the page or a claim cell is wrong",
     )
     check = parser.parse_args(arguments).check
-    planned = {id: chapter for part in read_outline() for chapter in part.chapters for id in chapter.claims}
+    planned = {
+        id: chapter
+        for part in read_outline()
+        for chapter in part.chapters
+        for id in chapter.claims
+    }
     cells = [found for path in chapters() for found in measured(path)]
     found = list(problems(cells, planned))
     if not check:
         write_whole(PAGE, page(cells))
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(cells):
         found.append(f"{shown(PAGE)} is stale; run: make claims")
-    return tell(found, f"{len(cells)} of {len(planned)} claims are measured, and {shown(PAGE)} says so")
+    return tell(
+        found,
+        f"{len(cells)} of {len(planned)} claims are measured, and {shown(PAGE)} "
+        "says so",
+    )
 
 
 if __name__ == "__main__":

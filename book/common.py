@@ -1,4 +1,6 @@
-"""What the authors' tools share: where the chapters are, how a file is written, how a problem is told."""
+"""What the authors' tools share: where the chapters are, how a file is written, how a
+problem is told.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def chapters(names: Sequence[str] = ()) -> list[Path]:
-    """The notebooks that `names` mean (each a path, a slug or a number such as 01), or every chapter.
+    """The notebooks that `names` mean (each a path, a slug or a number such as 01), or
+    every chapter.
 
     Raises SystemExit, listing the chapters there are, when a name fits none.
     """
@@ -23,10 +26,15 @@ def chapters(names: Sequence[str] = ()) -> list[Path]:
     found = []
     for name in names:
         stem = Path(name).stem
-        fitting = [path for path in known if stem == path.stem or stem.zfill(2) == path.stem.split("_")[0]]
+        fitting = [
+            path
+            for path in known
+            if stem == path.stem or stem.zfill(2) == path.stem.split("_")[0]
+        ]
         if not fitting:
             raise SystemExit(
-                f"no chapter {name!r}: the chapters are {', '.join(path.stem for path in known) or 'none'}"
+                f"no chapter {name!r}: the chapters are "
+                f"{', '.join(path.stem for path in known) or 'none'}"
             )
         found += fitting
     return found if names else known
@@ -46,8 +54,14 @@ def read_notebook(path: Path) -> Any:
     """The notebook at `path`. Raises SystemExit when the file holds none."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
-        raise SystemExit(f"{shown(path)}: not a notebook ({error}): restore it with git") from None
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        UnicodeDecodeError,
+    ) as error:
+        raise SystemExit(
+            f"{shown(path)}: not a notebook ({error}): restore it with git"
+        ) from None
 
 
 def notebook_text(notebook: Any) -> str:
@@ -56,25 +70,41 @@ def notebook_text(notebook: Any) -> str:
 
 
 def tidy(notebook: Any) -> Any:
-    """Drop, in place, all that differs from run to run and belongs to no reader; return the notebook.
+    """Drop, in place, all that differs from run to run and belongs to no reader; return
+    the notebook.
 
-    Of the metadata, the kernel's name, our stamp and the cells' tags remain. A widget is dead on a page, so it goes.
+    Of the metadata, the kernel's name, our stamp and the cells' tags remain. A widget
+    is dead on a page, so it goes.
     """
-    stamp = {key: notebook.metadata[key] for key in ["drawn_from_noise"] if key in notebook.metadata}
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}, **stamp})
+    stamp = {
+        key: notebook.metadata[key]
+        for key in ["drawn_from_noise"]
+        if key in notebook.metadata
+    }
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}, **stamp}
+    )
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
+        )
         if cell.cell_type == "code":
             cell.outputs = [
-                o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+                o
+                for o in cell.outputs
+                if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
             ]
     return notebook
 
 
 def tags(cell: Any, prefix: str = "") -> list[str]:
     """The cell's tags that begin with `prefix`, without it."""
-    return [tag.removeprefix(prefix) for tag in cell.metadata.get("tags", []) if tag.startswith(prefix)]
+    return [
+        tag.removeprefix(prefix)
+        for tag in cell.metadata.get("tags", [])
+        if tag.startswith(prefix)
+    ]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -90,5 +120,8 @@ def write_whole(path: Path, text: str) -> None:
 def tell(problems: Iterable[str], fine: str) -> int:
     """Print the problems, or `fine` when there is none; return the exit code."""
     problems = list(problems)
-    print("\n".join(problems) if problems else fine, file=sys.stderr if problems else sys.stdout)
+    print(
+        "\n".join(problems) if problems else fine,
+        file=sys.stderr if problems else sys.stdout,
+    )
     return 1 if problems else 0

@@ -1,6 +1,8 @@
-"""Measure claims at full size: execute a copy of the chapter under MINILIB_BUDGET=full, and keep what it recorded.
+"""Measure claims at full size: execute a copy of the chapter under MINILIB_BUDGET=full,
+and keep what it recorded.
 
-The chapter itself stays as it is. A claim's record goes to book/evidence/ID.json, with command, code, machine and time.
+The chapter itself stays as it is. A claim's record goes to book/evidence/ID.json, with
+command, code, machine and time.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def claim_chapters() -> dict[str, Path]:
 
 
 def measure(path: Path, ids: Collection[str]) -> None:
-    """Execute a copy of the chapter at full size, and write the evidence for those of its claims."""
+    """Execute a copy of the chapter at full size, and write the evidence for those of
+    its claims.
+    """
     notebook = read_notebook(path)
     code = digest(notebook)
     notebook.cells.append(nbformat.v4.new_code_cell(MACHINE))
@@ -43,25 +47,41 @@ def measure(path: Path, ids: Collection[str]) -> None:
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "date": datetime.date.today().isoformat(),
     }
-    found = {record["id"]: record for cell in notebook.cells for record in records(cell)}
+    found = {
+        record["id"]: record for cell in notebook.cells for record in records(cell)
+    }
     EVIDENCE.mkdir(exist_ok=True)
     for id in ids:
         if id not in found:
-            raise SystemExit(f"{shown(path)}: its cell tagged claim:{id} gave no record: end it with the claim")
+            raise SystemExit(
+                f"{shown(path)}: its cell tagged claim:{id} gave no record: end it "
+                "with the claim"
+            )
         evidence = {**found[id], "command": f"make evidence ID={id}", **facts}
-        write_whole(EVIDENCE / f"{id}.json", json.dumps(evidence, indent=1, ensure_ascii=False) + "\n")
-        print(f"{shown(EVIDENCE / f'{id}.json')}: {found[id]['outcome']}, in {facts['minutes']} minutes")
+        write_whole(
+            EVIDENCE / f"{id}.json",
+            json.dumps(evidence, indent=1, ensure_ascii=False) + "\n",
+        )
+        print(
+            f"{shown(EVIDENCE / f'{id}.json')}: {found[id]['outcome']}, in "
+            f"{facts['minutes']} minutes"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m book.evidence", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("claims", nargs="*", help="IDs such as AE-1; every measured claim by default")
+    parser = argparse.ArgumentParser(
+        prog="python -m book.evidence", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "claims", nargs="*", help="IDs such as AE-1; every measured claim by default"
+    )
     known = claim_chapters()
     wanted = parser.parse_args(arguments).claims or list(known)
     unknown = [id for id in wanted if id not in known]
     if unknown:
         raise SystemExit(
-            f"no chapter measures {', '.join(unknown)}: the measured claims are {', '.join(known) or 'none'}"
+            f"no chapter measures {', '.join(unknown)}: the measured claims are "
+            f"{', '.join(known) or 'none'}"
         )
     os.environ["MINILIB_BUDGET"] = "full"
     for path in dict.fromkeys(known[id] for id in wanted):

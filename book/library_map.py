@@ -1,6 +1,8 @@
-"""Write the map of minilib into CONTRIBUTING.md, or check it: which module imports which, and how long they are.
+"""Write the map of minilib into CONTRIBUTING.md, or check it: which module imports
+which, and how long they are.
 
-Nothing there is typed. Packages whose modules are many and alike, data and recipes, stand as one.
+Nothing there is typed. Packages whose modules are many and alike, data and recipes,
+stand as one.
 """
 
 from __future__ import annotations
@@ -16,41 +18,59 @@ from book.common import ROOT, shown, tell, write_whole
 from book.sources import library, module_imports, module_name
 
 PAGE = ROOT / "CONTRIBUTING.md"
-START, END = "<!-- written by: make library -->", "<!-- end of what make library writes -->"
+START, END = (
+    "<!-- written by: make library -->",
+    "<!-- end of what make library writes -->",
+)
 AS_ONE = ("minilib.data", "minilib.recipes")
 
 
 def drawn_as(module: str) -> str:
     """The box that a module stands in: its name without `minilib`, or its package's."""
-    return next((one for one in AS_ONE if module.startswith(one)), module).removeprefix("minilib.")
+    return next((one for one in AS_ONE if module.startswith(one)), module).removeprefix(
+        "minilib."
+    )
 
 
 def boxes() -> dict[str, set[str]]:
     """For each box those that it imports."""
     graph: dict[str, set[str]] = {}
     for path in library():
-        if path.name == "__init__.py" and module_name(path) not in (*AS_ONE, "minilib.weights"):
+        if path.name == "__init__.py" and module_name(path) not in (
+            *AS_ONE,
+            "minilib.weights",
+        ):
             continue  # a folder's own file imports nothing
         box = drawn_as(module_name(path))
-        found = {drawn_as(name) for name in module_imports(path) if name not in ("minilib", "minilib.diffusion")}
+        found = {
+            drawn_as(name)
+            for name in module_imports(path)
+            if name not in ("minilib", "minilib.diffusion")
+        }
         graph[box] = graph.get(box, set()) | found - {box}
     return graph
 
 
 def without_detours(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The arrows of a graph free of circles that no way over another box makes superfluous.
+    """The arrows of a graph free of circles that no way over another box makes
+    superfluous.
 
     Raises ValueError that names a box from which a circle starts.
     """
 
     def reached(box: str, way: tuple[str, ...] = ()) -> set[str]:
         if box in way:
-            raise ValueError(f"imports go in a circle: {' → '.join([*way[way.index(box) :], box])}")
-        return set().union(*({below} | reached(below, (*way, box)) for below in graph[box]))
+            raise ValueError(
+                f"imports go in a circle: {' → '.join([*way[way.index(box) :], box])}"
+            )
+        return set().union(
+            *({below} | reached(below, (*way, box)) for below in graph[box])
+        )
 
     everything = {box: reached(box) for box in graph}
     return {
-        box: {to for to in below if not any(to in everything[other] for other in below)} for box, below in graph.items()
+        box: {to for to in below if not any(to in everything[other] for other in below)}
+        for box, below in graph.items()
     }
 
 
@@ -58,7 +78,11 @@ def drawing() -> str:
     """The graph as Mermaid, which GitHub draws."""
     arrows = without_detours(boxes())
     lines = [f"  {box.replace('.', '_')}[{box}]" for box in sorted(arrows)]
-    lines += [f"  {a.replace('.', '_')} --> {b.replace('.', '_')}" for a in sorted(arrows) for b in sorted(arrows[a])]
+    lines += [
+        f"  {a.replace('.', '_')} --> {b.replace('.', '_')}"
+        for a in sorted(arrows)
+        for b in sorted(arrows[a])
+    ]
     return "\n".join(["```mermaid", "graph TD", *lines, "```"])
 
 
@@ -73,18 +97,26 @@ def lengths(paths: Iterable[Path]) -> list[tuple[int, str]]:
 
 
 def table() -> str:
-    """A row for each part of the library: modules, lines, functions, the median and the longest of these."""
+    """A row for each part of the library: modules, lines, functions, the median and the
+    longest of these.
+    """
     parts: dict[str, list[Path]] = {}
     for path in library():
         folder = path.parent.relative_to(ROOT).as_posix() + "/"
         parts.setdefault(folder, []).append(path)
-    lines = ["| | modules | lines | functions | median | longest |", "|---|---:|---:|---:|---:|---|"]
+    lines = [
+        "| | modules | lines | functions | median | longest |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
     for name, paths in [*sorted(parts.items()), ("all", library())]:
         found = lengths(paths)
         median = f"{statistics.median(n for n, _ in found):.0f}" if found else ""
         longest = "{}, `{}`".format(*max(found)) if found else ""
         long = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
-        lines.append(f"| {name} | {len(paths)} | {long:,} | {len(found)} | {median} | {longest} |")
+        lines.append(
+            f"| {name} | {len(paths)} | {long:,} | {len(found)} | {median} | "
+            f"{longest} |"
+        )
     return "\n".join(lines)
 
 
@@ -95,12 +127,22 @@ def page(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m book.library_map", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where the map is out of date")
+    parser = argparse.ArgumentParser(
+        prog="python -m book.library_map", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; fail where the map is out of date",
+    )
     text = PAGE.read_text(encoding="utf-8")
     wanted = page(text)
     if parser.parse_args(arguments).check:
-        return tell([f"{shown(PAGE)}: the map is out of date: run make library"] * (text != wanted), "the map is true")
+        return tell(
+            [f"{shown(PAGE)}: the map is out of date: run make library"]
+            * (text != wanted),
+            "the map is true",
+        )
     write_whole(PAGE, wanted)
     return 0
 

@@ -1,4 +1,6 @@
-"""Markdown as the book reads it: the links, pictures and citations of a text, and the anchors that it offers."""
+"""Markdown as the book reads it: the links, pictures and citations of a text, and the
+anchors that it offers.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,32 @@ from myst_parser.mdit_to_docutils.base import default_slugify
 from myst_parser.parsers.mdit import create_md_parser
 
 PARSER = create_md_parser(
-    MdParserConfig(enable_extensions={"amsmath", "colon_fence", "deflist", "dollarmath", "tasklist"}), RendererHTML
+    MdParserConfig(
+        enable_extensions={
+            "amsmath",
+            "colon_fence",
+            "deflist",
+            "dollarmath",
+            "tasklist",
+        }
+    ),
+    RendererHTML,
 )
 DIRECTIVE = re.compile(r"\{([\w:-]+)\}\s*(.*)")
-VERBATIM = {"code", "code-block", "code-cell", "math", "raw"}  # directives whose content is no Markdown
+VERBATIM = {
+    "code",
+    "code-block",
+    "code-cell",
+    "math",
+    "raw",
+}  # directives whose content is no Markdown
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One thing that a text points at. `line` counts from 1; `alt` is a picture's text, None where it has none."""
+    """One thing that a text points at. `line` counts from 1; `alt` is a picture's text,
+    None where it has none.
+    """
 
     line: int
     kind: str  # link, image or cite
@@ -45,7 +64,9 @@ class Html(HTMLParser):
         if tag == "a" and found.get("href"):
             self.references.append(Reference(line, "link", found["href"] or ""))
         if tag == "img":
-            self.references.append(Reference(line, "image", found.get("src") or "", found.get("alt")))
+            self.references.append(
+                Reference(line, "image", found.get("src") or "", found.get("alt"))
+            )
 
 
 def blocks(text: str, first: int = 1) -> Iterator[tuple[int, Token]]:
@@ -53,7 +74,11 @@ def blocks(text: str, first: int = 1) -> Iterator[tuple[int, Token]]:
     for token in PARSER.parse(text):
         line = first + (token.map[0] if token.map else 0)
         yield line, token
-        directive = DIRECTIVE.match(token.info) if token.type in ("fence", "colon_fence") else None
+        directive = (
+            DIRECTIVE.match(token.info)
+            if token.type in ("fence", "colon_fence")
+            else None
+        )
         if directive and directive[1] not in VERBATIM:
             yield from blocks(token.content, line + 1)
 
@@ -71,24 +96,36 @@ def references(text: str) -> Iterator[Reference]:
             if child.type == "link_open":
                 yield Reference(line, "link", str(child.attrs["href"]))
             elif child.type == "image":
-                yield Reference(line, "image", str(child.attrs["src"]), child.content or None)
+                yield Reference(
+                    line, "image", str(child.attrs["src"]), child.content or None
+                )
             elif child.type == "html_inline":
                 yield from Html(child.content, line).references
             elif child.type == "myst_role" and child.meta["name"].startswith("cite"):
-                yield from (Reference(line, "cite", key.strip()) for key in child.content.split(","))
+                yield from (
+                    Reference(line, "cite", key.strip())
+                    for key in child.content.split(",")
+                )
             line += child.type in ("softbreak", "hardbreak")
 
 
 def headings(text: str) -> list[str]:
     """The titles of a text, in order, as anchors are made from them."""
     tokens = PARSER.parse(text)
-    inside = [after for before, after in pairwise(tokens) if before.type == "heading_open"]
+    inside = [
+        after for before, after in pairwise(tokens) if before.type == "heading_open"
+    ]
     kinds = ("text", "code_inline")
-    return ["".join(child.content for child in token.children or [] if child.type in kinds) for token in inside]
+    return [
+        "".join(child.content for child in token.children or [] if child.type in kinds)
+        for token in inside
+    ]
 
 
 def slugs(titles: Iterable[str]) -> list[str]:
-    """The anchors of a page's headings, in order: GitHub's rule, with -1 after one that was there before."""
+    """The anchors of a page's headings, in order: GitHub's rule, with -1 after one that
+    was there before.
+    """
     found: list[str] = []
     for title in titles:
         slug, i = default_slugify(title), 1
@@ -99,13 +136,17 @@ def slugs(titles: Iterable[str]) -> list[str]:
 
 
 def labels(text: str) -> set[str]:
-    """The anchors that a text names itself: `(label)=`, a directive's `:name:`, an id in HTML."""
+    """The anchors that a text names itself: `(label)=`, a directive's `:name:`, an id
+    in HTML.
+    """
     found: set[str] = set()
     for line, token in blocks(text):
         if token.type == "myst_target":
             found.add(token.content)
         if token.type in ("fence", "colon_fence"):
-            found |= set(re.findall(r"^:(?:name|label):\s*(\S+)$", token.content, re.MULTILINE))
+            found |= set(
+                re.findall(r"^:(?:name|label):\s*(\S+)$", token.content, re.MULTILINE)
+            )
         for html in [token, *(token.children or [])]:
             if html.type in ("html_block", "html_inline"):
                 found |= set(Html(html.content, line).ids)

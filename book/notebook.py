@@ -1,4 +1,5 @@
-"""Chapters: as text to edit, executed in place, and checked to hold what their code really gave.
+"""Chapters: as text to edit, executed in place, and checked to hold what their code
+really gave.
 
 text   write .text/NAME.md, the chapter as MyST Markdown, to edit
 apply  take that text back into the notebook; cells keep their ids
@@ -54,13 +55,21 @@ def to_text(path: Path) -> None:
     """Write the chapter as MyST Markdown under .text/."""
     text_file(path).parent.mkdir(exist_ok=True)
     write_whole(text_file(path), jupytext.writes(read_notebook(path), fmt=FORMAT))
-    print(f"edit {shown(text_file(path))}, then run: make apply N={path.stem.split('_')[0]}")
+    print(
+        f"edit {shown(text_file(path))}, then run: make apply "
+        f"N={path.stem.split('_')[0]}"
+    )
 
 
 def apply(path: Path) -> None:
-    """Take the edited text back. A cell keeps its id, and, until it is executed again, its old output."""
+    """Take the edited text back. A cell keeps its id, and, until it is executed again,
+    its old output.
+    """
     if not text_file(path).exists():
-        raise SystemExit(f"{shown(text_file(path))} does not exist; run: make text N={path.stem.split('_')[0]}")
+        raise SystemExit(
+            f"{shown(text_file(path))} does not exist; run: make text "
+            f"N={path.stem.split('_')[0]}"
+        )
     edited = jupytext.reads(text_file(path).read_text(encoding="utf-8"), fmt=FORMAT)
     old = read_notebook(path)
     notebook = combine_inputs_with_outputs(edited, old, fmt=FORMAT)
@@ -70,18 +79,30 @@ def apply(path: Path) -> None:
 
 
 def quantised(png: bytes) -> bytes:
-    """The picture with at most 128 or 256 colours, where the file is smaller and no eye sees it; else the same bytes.
+    """The picture with at most 128 or 256 colours, where the file is smaller and no eye
+    sees it; else the same bytes.
 
     What is transparent somewhere stays as it is.
     """
     picture = Image.open(io.BytesIO(png))
-    transparent = picture.mode == "RGBA" and any(picture.getchannel("A").histogram()[:255])
+    transparent = picture.mode == "RGBA" and any(
+        picture.getchannel("A").histogram()[:255]
+    )
     if picture.mode not in ("RGB", "RGBA") or transparent:
         return png
     whole = picture.convert("RGB")
     for colours in COLOURS:
-        reduced = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-        if max(ImageStat.Stat(ImageChops.difference(whole, reduced.convert("RGB"))).mean) <= 2:  # of 255
+        reduced = whole.quantize(
+            colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+        )
+        if (
+            max(
+                ImageStat.Stat(
+                    ImageChops.difference(whole, reduced.convert("RGB"))
+                ).mean
+            )
+            <= 2
+        ):  # of 255
             smaller = io.BytesIO()
             reduced.save(smaller, "PNG", optimize=True)
             return min(png, smaller.getvalue(), key=len)
@@ -101,41 +122,65 @@ def make_small(notebook: Any) -> None:
             if "image/png" in data:
                 data["image/png"] = quantised_text(data["image/png"]) + "\n"
             if "text/html" in data:
-                data["text/html"] = EMBEDDED.sub(lambda found: quantised_text(found[0]), data["text/html"])
+                data["text/html"] = EMBEDDED.sub(
+                    lambda found: quantised_text(found[0]), data["text/html"]
+                )
 
 
 def environment() -> dict[str, str]:
-    """What a chapter's kernel sees: this tree's library, and by default the quick budget and one thread."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    """What a chapter's kernel sees: this tree's library, and by default the quick
+    budget and one thread.
+    """
+    threads = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+    )
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {"MINILIB_BUDGET": "quick", **threads, **os.environ, "PYTHONPATH": path}
 
 
 def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:
-    """Execute all cells, in place, in one fresh kernel whose working directory is the chapter's folder.
+    """Execute all cells, in place, in one fresh kernel whose working directory is the
+    chapter's folder.
 
     Raises SystemExit that shows the failing cell and its error.
     """
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
     )
-    client.record_timing, client.store_widget_state, client.coalesce_streams = False, False, True
-    client.extra_arguments = ["--log-level=ERROR"]  # ipykernel warns at each start that it talks over TCP
+    client.record_timing, client.store_widget_state, client.coalesce_streams = (
+        False,
+        False,
+        True,
+    )
+    client.extra_arguments = [
+        "--log-level=ERROR"
+    ]  # ipykernel warns at each start that it talks over TCP
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = None, []
     try:
         client.execute(env=environment())
     except (CellControlSignal, DeadKernelError) as error:
-        message = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without the traceback's colours
-        raise SystemExit(f"{shown(path)} is unchanged, since a cell failed.\n{message}") from None
+        message = re.sub(
+            r"\x1b\[[\d;]*m", "", str(error)
+        )  # without the traceback's colours
+        raise SystemExit(
+            f"{shown(path)} is unchanged, since a cell failed.\n{message}"
+        ) from None
     return notebook
 
 
 def run(path: Path) -> None:
-    """Execute the chapter in place, and stamp it with the digest of the code that gave its outputs."""
+    """Execute the chapter in place, and stamp it with the digest of the code that gave
+    its outputs.
+    """
     notebook = read_notebook(path)
-    stamp = {"executed": digest(notebook)}  # before the cells run: it is this code that gives the outputs
+    stamp = {
+        "executed": digest(notebook)
+    }  # before the cells run: it is this code that gives the outputs
     execute(notebook, path)
     make_small(notebook)
     notebook.metadata["drawn_from_noise"] = stamp
@@ -145,44 +190,71 @@ def run(path: Path) -> None:
 
 
 def output_problems(notebook: Any) -> Iterator[str]:
-    """Stored errors, warnings, and captions with formulas, which nobody sets there; cell by cell."""
+    """Stored errors, warnings, and captions with formulas, which nobody sets there;
+    cell by cell.
+    """
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {number} stores an error ({output.ename}): mend the cell"
             elif output.get("name") == "stderr":
-                yield f"cell {number} stores a warning ({output.text.strip().splitlines()[0][:80]!r}): mend the cell"
-            elif formula := CAPTION_FORMULA.search(output.get("data", {}).get("text/html", "")):
-                yield f"cell {number} has a caption with {formula[1]}, which the page shows as it stands: write letters"
+                yield (
+                    f"cell {number} stores a warning "
+                    f"({output.text.strip().splitlines()[0][:80]!r}): mend the cell"
+                )
+            elif formula := CAPTION_FORMULA.search(
+                output.get("data", {}).get("text/html", "")
+            ):
+                yield (
+                    f"cell {number} has a caption with {formula[1]}, which the page "
+                    "shows as it stands: write letters"
+                )
 
 
 def problems(path: Path) -> Iterator[str]:
-    """What is wrong with the stored outputs of a chapter, each with the command that mends it."""
+    """What is wrong with the stored outputs of a chapter, each with the command that
+    mends it.
+    """
     notebook = read_notebook(path)
     text = path.read_text(encoding="utf-8")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = list(output_problems(notebook))
-    if notebook.metadata.get("drawn_from_noise", {}).get("executed") != digest(notebook):
-        found.append("its outputs are stale (its code, or a module that it imports, has changed since)")
+    if notebook.metadata.get("drawn_from_noise", {}).get("executed") != digest(
+        notebook
+    ):
+        found.append(
+            "its outputs are stale (its code, or a module that it imports, has "
+            "changed since)"
+        )
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         found.append("its cells were not executed once each from top to bottom")
     if len(text.encode()) > LARGEST:
         found.append(
-            f"it has {len(text.encode()) / 1e6:.1f} MB, more than {LARGEST / 1e6}: draw fewer or smaller figures"
+            f"it has {len(text.encode()) / 1e6:.1f} MB, more than {LARGEST / 1e6}: "
+            "draw fewer or smaller figures"
         )
     if notebook_text(tidy(notebook)) != text:
         found.append("its metadata or its format holds what an editor left there")
-    yield from (f"{shown(path)}: {problem}; run: {make_chapter(path)}" for problem in found)
+    yield from (
+        f"{shown(path)}: {problem}; run: {make_chapter(path)}" for problem in found
+    )
 
 
 def check(paths: list[Path]) -> int:
-    return tell([problem for path in paths for problem in problems(path)], "every chapter's outputs are its code's")
+    return tell(
+        [problem for path in paths for problem in problems(path)],
+        "every chapter's outputs are its code's",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m book.notebook", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m book.notebook", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("command", choices=["text", "apply", "run", "check"])
-    parser.add_argument("chapters", nargs="*", help="paths, names or numbers; all of them by default")
+    parser.add_argument(
+        "chapters", nargs="*", help="paths, names or numbers; all of them by default"
+    )
     parsed = parser.parse_args(arguments)
     paths = chapters(parsed.chapters)
     if parsed.command == "check":

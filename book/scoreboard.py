@@ -1,6 +1,8 @@
-"""Write book/scoreboard.md from the cards of the shipped weights, or check that it is up to date.
+"""Write book/scoreboard.md from the cards of the shipped weights, or check that it is
+up to date.
 
-Nothing on the page is typed: `make weights` scored and rated the very files that ship, and a test does it again.
+Nothing on the page is typed: `make weights` scored and rated the very files that ship,
+and a test does it again.
 """
 
 from __future__ import annotations
@@ -24,15 +26,46 @@ ROWS = {
     "ddpm_digits": "[DDPM](../chapters/06_ddpm.ipynb), every digit as often",
     "adm_digits": "[ADM](../chapters/07_better_diffusion.ipynb), every digit as often",
 }
-# Those that draw what they are told: title, name of the card, what is asked, the score that says how often it is so
+# Those that draw what they are told: title, name of the card, what is asked, the score
+# that says how often it is so
 TOLD = (
-    ("[Conditional GAN](../chapters/04_gan.ipynb)", "cgan_digits", "a digit", "agreement"),
+    (
+        "[Conditional GAN](../chapters/04_gan.ipynb)",
+        "cgan_digits",
+        "a digit",
+        "agreement",
+    ),
     ("[DDPM](../chapters/06_ddpm.ipynb)", "ddpm_digits", "a digit", "agreement"),
-    ("[ADM](../chapters/07_better_diffusion.ipynb)", "adm_digits", "a digit", "agreement"),
-    ("[GLIDE](../chapters/11_glide.ipynb), portraits", "glide_portraits", "each claim of a caption", "claims"),
-    ("[GLIDE](../chapters/11_glide.ipynb), portraits", "glide_portraits", "a whole caption", "caption"),
-    ("[GLIDE](../chapters/11_glide.ipynb), scenes", "glide_scenes", "the colours of a caption", "colour"),
-    ("[GLIDE](../chapters/11_glide.ipynb), scenes", "glide_scenes", "a whole caption", "caption"),
+    (
+        "[ADM](../chapters/07_better_diffusion.ipynb)",
+        "adm_digits",
+        "a digit",
+        "agreement",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), portraits",
+        "glide_portraits",
+        "each claim of a caption",
+        "claims",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), portraits",
+        "glide_portraits",
+        "a whole caption",
+        "caption",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), scenes",
+        "glide_scenes",
+        "the colours of a caption",
+        "colour",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), scenes",
+        "glide_scenes",
+        "a whole caption",
+        "caption",
+    ),
 )
 # name on the card → head of the column, decimals
 COLUMNS = {
@@ -92,12 +125,20 @@ def cell(values: list[float], decimals: int) -> str:
     return f"{statistics.mean(values):.{decimals}f}{spread}"
 
 
-def table(ratings: dict[str, dict[str, list[float]]], more: dict[str, list[str]], heads: list[str]) -> str:
-    """A Markdown table: a row for each model, its ratings, then its cells in `more` under `heads`."""
+def table(
+    ratings: dict[str, dict[str, list[float]]],
+    more: dict[str, list[str]],
+    heads: list[str],
+) -> str:
+    """A Markdown table: a row for each model, its ratings, then its cells in `more`
+    under `heads`.
+    """
     titles = ["model", *(head for head, _ in COLUMNS.values()), *heads]
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)]]
     for title, numbers in ratings.items():
-        cells = [cell(numbers[name], decimals) for name, (_, decimals) in COLUMNS.items()]
+        cells = [
+            cell(numbers[name], decimals) for name, (_, decimals) in COLUMNS.items()
+        ]
         lines.append([title, *cells, *more.get(title, [""] * len(heads))])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -107,7 +148,10 @@ def costs(facts: dict[str, Any]) -> list[str]:
 
 
 def training(facts: dict[str, Any]) -> list[str]:
-    return [f"{facts['parameters']:,}", f"{facts['steps']:,} steps, {facts['seconds'] / 60:.0f} min"]
+    return [
+        f"{facts['parameters']:,}",
+        f"{facts['steps']:,} steps, {facts['seconds'] / 60:.0f} min",
+    ]
 
 
 def obedience() -> str:
@@ -126,26 +170,48 @@ def page() -> str:
     machine = " and ".join(sorted({facts["machine"] for facts in cards.values()}))
     shipped = table(
         floor | {title: facts["samples"] for title, facts in cards.items()},
-        {title: [cell(facts["quick"]["fd"], 2), *costs(facts)] for title, facts in cards.items()},
+        {
+            title: [cell(facts["quick"]["fd"], 2), *costs(facts)]
+            for title, facts in cards.items()
+        },
         ["FD after a minute ↓", "parameters", "training", "drawing 1,000"],
     )
     quick = table(
         floor | {title: facts["quick"] for title, facts in cards.items()},
-        {title: [f"{facts['recipe']['quick']:,} steps"] for title, facts in cards.items()},
+        {
+            title: [f"{facts['recipe']['quick']:,} steps"]
+            for title, facts in cards.items()
+        },
         ["training"],
     )
     intro = INTRO.format(accuracy=eyes["score"]["accuracy"])
-    return intro + SHIPPED.format(machine=machine) + shipped + QUICK + quick + OUTRO + OBEDIENCE + obedience()
+    return (
+        intro
+        + SHIPPED.format(machine=machine)
+        + shipped
+        + QUICK
+        + quick
+        + OUTRO
+        + OBEDIENCE
+        + obedience()
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m book.scoreboard", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where the page is out of date")
+    parser = argparse.ArgumentParser(
+        prog="python -m book.scoreboard", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; fail where the page is out of date",
+    )
     wanted = page()
     if parser.parse_args(arguments).check:
         stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted
         return tell(
-            [f"{shown(PAGE)} is out of date: run make scoreboard"] * stale, "the scoreboard is that of the weights"
+            [f"{shown(PAGE)} is out of date: run make scoreboard"] * stale,
+            "the scoreboard is that of the weights",
         )
     write_whole(PAGE, wanted)
     return 0

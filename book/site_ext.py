@@ -1,4 +1,6 @@
-"""The Sphinx extension of the book: the lineage map, the planned chapters, evidence beside claims, quoted numbers."""
+"""The Sphinx extension of the book: the lineage map, the planned chapters, evidence
+beside claims, quoted numbers.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ from book.quoted import CLAIM_MIME, Quoted
 
 EVIDENCE = Path(__file__).with_name("evidence")
 PLANNED_PAGE = "book/coming"
-FOLDED = re.compile(r"# @title (.+)")  # the line that names a folded cell, on Colab and here
+FOLDED = re.compile(
+    r"# @title (.+)"
+)  # the line that names a folded cell, on Colab and here
 LONGEST_ARC = 12  # rows; a longer arc bulges no further
 
 
 class OutlineDirective(SphinxDirective):
-    """What both directives share: the outline, read afresh, with the page rebuilt whenever it changes."""
+    """What both directives share: the outline, read afresh, with the page rebuilt
+    whenever it changes.
+    """
 
     def outline(self) -> tuple[Part, ...]:
         self.env.note_dependency(str(OUTLINE))
@@ -40,10 +46,13 @@ class OutlineDirective(SphinxDirective):
 
 
 class Lineage(OutlineDirective):
-    """`{lineage}`: every chapter as a row of a clickable map, with an arc from each chapter that it grows from."""
+    """`{lineage}`: every chapter as a row of a clickable map, with an arc from each
+    chapter that it grows from.
+    """
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_reread()  # a chapter that was added to the contents changes its row here
+        # a chapter that was added to the contents changes its row here
+        self.env.note_reread()
         parts, rows = self.outline(), {}
         row = 0
         for part in parts:
@@ -68,22 +77,36 @@ class Lineage(OutlineDirective):
             "question": escape(chapter.question),
             "year": chapter.year,
         }
-        text = " ".join(f'<span class="{name}">{value}</span>' for name, value in cells.items())
+        text = " ".join(
+            f'<span class="{name}">{value}</span>' for name, value in cells.items()
+        )
         arcs = "".join(_arc(rows[chapter.number] - rows[n]) for n in chapter.needs)
-        grows = f'<span class="visually-hidden">, grows from {_chapters(chapter.needs)}</span>' if chapter.needs else ""
+        grows = (
+            f'<span class="visually-hidden">, grows from {_chapters(chapter.needs)}</span>'
+            if chapter.needs
+            else ""
+        )
         state = "is-written" if self.is_written(chapter) else "is-planned"
         return f'<li class="{state}">{arcs}<a href="{self.address(chapter)}">{text}{grows}</a></li>'
 
     def address(self, chapter: Chapter) -> str:
         """Where the row leads: to the chapter, or to what is planned of it."""
         here, to = self.env.docname, self.env.app.builder.get_relative_uri
-        return to(here, chapter.docname) if self.is_written(chapter) else f"{to(here, PLANNED_PAGE)}#{chapter.anchor}"
+        return (
+            to(here, chapter.docname)
+            if self.is_written(chapter)
+            else f"{to(here, PLANNED_PAGE)}#{chapter.anchor}"
+        )
 
 
 def _arc(span: int) -> str:
-    """An arc that comes from `span` rows above; the height of a row is the style sheet's."""
+    """An arc that comes from `span` rows above; the height of a row is the style
+    sheet's.
+    """
     reach = math.sqrt(min(span, LONGEST_ARC) / LONGEST_ARC)
-    path = '<path d="M100,0 C-33,0 -33,100 100,100" vector-effect="non-scaling-stroke"/>'
+    path = (
+        '<path d="M100,0 C-33,0 -33,100 100,100" vector-effect="non-scaling-stroke"/>'
+    )
     size = f'style="--span:{span};--reach:{reach:.2f}" viewBox="0 0 100 100" preserveAspectRatio="none"'
     return f'<svg class="arc" {size} aria-hidden="true">{path}</svg>'
 
@@ -95,37 +118,68 @@ def _chapters(numbers: tuple[int, ...]) -> str:
 
 
 class PlannedChapters(OutlineDirective):
-    """`{planned-chapters}`: a section for each chapter that is not in the book's contents yet."""
+    """`{planned-chapters}`: a section for each chapter that is not in the book's
+    contents yet.
+    """
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
         sections = []
         for part in self.outline():
-            planned = [self.chapter(chapter) for chapter in part.chapters if not self.is_written(chapter)]
+            planned = [
+                self.chapter(chapter)
+                for chapter in part.chapters
+                if not self.is_written(chapter)
+            ]
             if planned:
-                sections.append(_section(f"part-{part.title.lower()}", part.title, planned))
+                sections.append(
+                    _section(f"part-{part.title.lower()}", part.title, planned)
+                )
         return sections
 
     def chapter(self, chapter: Chapter) -> nodes.section:
         grows = f" It grows from {_chapters(chapter.needs)}." if chapter.needs else ""
-        status = nodes.paragraph("", f"Planned. It rebuilds work of {chapter.year}.{grows}", classes=["status"])
-        models = nodes.paragraph("", "", nodes.strong("", "You will build: "), nodes.Text(f"{chapter.models}."))
+        status = nodes.paragraph(
+            "",
+            f"Planned. It rebuilds work of {chapter.year}.{grows}",
+            classes=["status"],
+        )
+        models = nodes.paragraph(
+            "",
+            "",
+            nodes.strong("", "You will build: "),
+            nodes.Text(f"{chapter.models}."),
+        )
         measures = nodes.paragraph("", "", nodes.strong("", "It will measure:"))
-        claims = nodes.bullet_list("", *(_claim(id, text) for id, text in chapter.claims.items()))
-        body = [nodes.paragraph("", chapter.question, classes=["question"]), models, measures, claims, status]
+        claims = nodes.bullet_list(
+            "", *(_claim(id, text) for id, text in chapter.claims.items())
+        )
+        body = [
+            nodes.paragraph("", chapter.question, classes=["question"]),
+            models,
+            measures,
+            claims,
+            status,
+        ]
         return _section(chapter.anchor, f"{chapter.number}. {chapter.title}", body)
 
 
 def _section(anchor: str, title: str, body: list[Any]) -> nodes.section:
-    return nodes.section("", nodes.title("", title), *body, ids=[anchor], names=[anchor])
+    return nodes.section(
+        "", nodes.title("", title), *body, ids=[anchor], names=[anchor]
+    )
 
 
 def _claim(id: str, text: str) -> nodes.list_item:
-    return nodes.list_item("", nodes.paragraph("", "", nodes.literal("", id), nodes.Text(f" {text}")))
+    return nodes.list_item(
+        "", nodes.paragraph("", "", nodes.literal("", id), nodes.Text(f" {text}"))
+    )
 
 
 def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Before a notebook is rendered: name the folded cells, drop the claims' records, add evidence."""
+    """Before a notebook is rendered: name the folded cells, drop the claims' records,
+    add evidence.
+    """
     if Path(app.env.doc2path(docname)).suffix != ".ipynb":
         return
     notebook = nbformat.reads(source[0], as_version=4)
@@ -133,41 +187,71 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
     for cell in notebook.cells:
         cells.append(cell)
         if found := FOLDED.match(cell.source):
-            cell.metadata["mystnb"] = {"code_prompt_show": found[1], "code_prompt_hide": found[1]}
+            cell.metadata["mystnb"] = {
+                "code_prompt_show": found[1],
+                "code_prompt_hide": found[1],
+            }
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(CLAIM_MIME, None)
         for id in tags(cell, "claim:"):
             path = EVIDENCE / f"{id}.json"
-            app.env.note_dependency(str(path))  # also while it is missing, so that its arrival is seen
+            app.env.note_dependency(
+                str(path)
+            )  # also while it is missing, so that its arrival is seen
             if path.exists():
-                text = evidence_text(path, notebook.metadata.get("drawn_from_noise", {}).get("executed"))
+                text = evidence_text(
+                    path, notebook.metadata.get("drawn_from_noise", {}).get("executed")
+                )
                 cells.append(nbformat.v4.new_markdown_cell(text, id=f"evidence-{id}"))
     notebook.cells = cells
     source[0] = notebook_text(notebook)
 
 
 def evidence_text(path: Path, executed: str | None) -> str:
-    """The Markdown of one evidence file. `executed` is the digest of the code that the page shows."""
+    """The Markdown of one evidence file. `executed` is the digest of the code that the
+    page shows.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         rows = [
-            f"| {n['name'].replace('|', chr(92) + '|')} | {n['median']:.3g} ± {n['std']:.2g} |"
+            f"| {n['name'].replace('|', chr(92) + '|')} | {n['median']:.3g} ± "
+            f"{n['std']:.2g} |"
             for n in record["numbers"]
         ]
         seeds = ", ".join(map(str, record["seeds"]))
-        run = f"`{record['command']}` took {record['minutes']:.0f} minutes on {record['machine']}, {record['date']}."
-        same = "It ran the code of this page." if record["code"] == executed else _changed(record["code"], executed)
-        head = [f":::{{admonition}} At full size: {record['id']} {record['outcome']}", ":class: evidence", ""]
+        run = (
+            f"`{record['command']}` took {record['minutes']:.0f} minutes on "
+            f"{record['machine']}, {record['date']}."
+        )
+        same = (
+            "It ran the code of this page."
+            if record["code"] == executed
+            else _changed(record["code"], executed)
+        )
+        head = [
+            f":::{{admonition}} At full size: {record['id']} {record['outcome']}",
+            ":class: evidence",
+            "",
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise ExtensionError(
-            f"{path}: not a record of evidence ({error!r}): run make evidence ID={path.stem}"
+            f"{path}: not a record of evidence ({error!r}): run make evidence "
+            f"ID={path.stem}"
         ) from error
-    table = [f"| comparison | median ± standard deviation over seeds {seeds} |", "|---|---|", *rows, ""]
+    table = [
+        f"| comparison | median ± standard deviation over seeds {seeds} |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
     return "\n".join([*head, *table, run, same, ":::"])
 
 
 def _changed(measured: str, executed: str | None) -> str:
-    return f"The code has changed since: it measured `{measured}`, this page shows `{executed or 'no stamp'}`."
+    return (
+        f"The code has changed since: it measured `{measured}`, this page shows "
+        f"`{executed or 'no stamp'}`."
+    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

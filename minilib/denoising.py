@@ -1,4 +1,6 @@
-"""Learning from noise: spoil a picture, ask for the clean one; what the best answer is, and how it draws."""
+"""Learning from noise: spoil a picture, ask for the clean one; what the best answer is,
+and how it draws.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,24 @@ Corruption = Callable[[Tensor, Draw], Tensor]
 
 
 def add_noise(x: Tensor, draw: Draw, sigma: float) -> Tensor:
-    """x + sigma·eps: Gaussian noise of standard deviation `sigma`, independent in every pixel."""
+    """x + sigma·eps: Gaussian noise of standard deviation `sigma`, independent in every
+    pixel.
+    """
     return x + sigma * draw.normal(*x.shape[1:])
 
 
 def add_any_noise(x: Tensor, draw: Draw, low: float, high: float) -> Tensor:
-    """Gaussian noise whose sigma is drawn anew for each picture, log-uniform between `low` and `high`."""
+    """Gaussian noise whose sigma is drawn anew for each picture, log-uniform between
+    `low` and `high`.
+    """
     sigma = low * (high / low) ** draw.uniform(1, 1, 1)  # (B, 1, 1, 1)
     return x + sigma * draw.normal(*x.shape[1:])
 
 
 def mask_pixels(x: Tensor, draw: Draw, fraction: float) -> Tensor:
-    """Set about this fraction of the pixels to 0, mid-grey: "unknown". Vincent et al. (2008) call it masking noise."""
+    """Set about this fraction of the pixels to 0, mid-grey: "unknown". Vincent et al.
+    (2008) call it masking noise.
+    """
     return x * (draw.uniform(1, *x.shape[2:]) >= fraction)
 
 
@@ -44,22 +52,35 @@ def salt_and_pepper(x: Tensor, draw: Draw, fraction: float) -> Tensor:
 def erase_square(x: Tensor, draw: Draw, side: int) -> Tensor:
     """Set one square of side × side pixels, anywhere in the picture, to 0."""
     B, _, H, W = x.shape
-    corner = draw.uniform(2) * torch.tensor([H - side + 1, W - side + 1], device=x.device)  # (B, 2)
+    corner = draw.uniform(2) * torch.tensor(
+        [H - side + 1, W - side + 1], device=x.device
+    )  # (B, 2)
     top, left = corner.floor().view(B, 2, 1).unbind(dim=1)  # (B, 1) each
     rows, columns = torch.arange(H, device=x.device), torch.arange(W, device=x.device)
-    rows, columns = (rows >= top) & (rows < top + side), (columns >= left) & (columns < left + side)  # (B, H), (B, W)
+    rows, columns = (
+        (rows >= top) & (rows < top + side),
+        (columns >= left) & (columns < left + side),
+    )  # (B, H), (B, W)
     return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
-def denoising_loss(model: nn.Module, x: Tensor, draw: Draw, corrupt: Corruption) -> Tensor:
-    """Mean squared error per pixel between clean x and what the model makes of a spoilt x. Vincent et al. (2008)."""
+def denoising_loss(
+    model: nn.Module, x: Tensor, draw: Draw, corrupt: Corruption
+) -> Tensor:
+    """Mean squared error per pixel between clean x and what the model makes of a spoilt
+    x. Vincent et al. (2008).
+    """
     return (model(corrupt(x, draw)) - x).square().mean()
 
 
-def denoising_vae_loss(model: VAE, x: Tensor, draw: Draw, corrupt: Corruption) -> Tensor:
-    """Negative ELBO of clean x under codes that the encoder drew from a spoilt x, per picture in nats: a scalar.
+def denoising_vae_loss(
+    model: VAE, x: Tensor, draw: Draw, corrupt: Corruption
+) -> Tensor:
+    """Negative ELBO of clean x under codes that the encoder drew from a spoilt x, per
+    picture in nats: a scalar.
 
-    Im et al. (2017): still a lower bound on log p(x), since it holds for any distribution of codes.
+    Im et al. (2017): still a lower bound on log p(x), since it holds for any
+    distribution of codes.
     """
     seen = corrupt(x, draw)
     log_likelihood, kl = elbo_terms(model, x, draw.normal(model.code_dim), seen)
@@ -71,7 +92,9 @@ def denoising_vae_loss(model: VAE, x: Tensor, draw: Draw, corrupt: Corruption) -
 
 @dataclass(frozen=True)
 class WideConfig:
-    """Sizes of a wide autoencoder: its code is `maps` × size/4 × size/4. Pictures are (channels, size, size)."""
+    """Sizes of a wide autoencoder: its code is `maps` × size/4 × size/4. Pictures are
+    (channels, size, size).
+    """
 
     width: int = 16
     maps: int = 32
@@ -92,7 +115,9 @@ class Residual(nn.Module):
 
 
 def refine(maps: int) -> Residual:
-    """(B, maps, H, W) → the same shape: two 3 × 3 convolutions that look around. `maps` is a multiple of 8."""
+    """(B, maps, H, W) → the same shape: two 3 × 3 convolutions that look around. `maps`
+    is a multiple of 8.
+    """
 
     def half() -> tuple[nn.Module, ...]:
         return nn.GroupNorm(8, maps), nn.SiLU(), nn.Conv2d(maps, maps, 3, padding=1)
@@ -101,14 +126,18 @@ def refine(maps: int) -> Residual:
 
 
 class WideAutoencoder(nn.Module):
-    """x (B, C, H, W) → code (B, maps, H/4, W/4) → x (B, C, H, W): by default a code twice as large as the picture."""
+    """x (B, C, H, W) → code (B, maps, H/4, W/4) → x (B, C, H, W): by default a code
+    twice as large as the picture.
+    """
 
     def __init__(self, config: WideConfig = WideConfig()):
         super().__init__()
         c = config
         self.shape = (c.channels, c.size, c.size)
         self.encode = nn.Sequential(
-            down(c.channels, c.width), down(c.width, c.maps), *[refine(c.maps) for _ in range(c.blocks)]
+            down(c.channels, c.width),
+            down(c.width, c.maps),
+            *[refine(c.maps) for _ in range(c.blocks)],
         )
         self.decode = nn.Sequential(
             *[refine(c.maps) for _ in range(c.blocks)],
@@ -127,9 +156,11 @@ class WideAutoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """Data whose best denoiser is known: points x ~ N(c_k, std² I) in D dimensions, k drawn of K by weight.
+    """Data whose best denoiser is known: points x ~ N(c_k, std² I) in D dimensions, k
+    drawn of K by weight.
 
-    `means` is (K, D), `weights` (K,) sum to 1. With std = 0 it is a data set: K pictures, and nothing else.
+    `means` is (K, D), `weights` (K,) sum to 1. With std = 0 it is a data set: K
+    pictures, and nothing else.
     """
 
     means: Tensor
@@ -138,14 +169,22 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n points (n, D)."""
-        centre = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        eps = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        centre = torch.multinomial(
+            self.weights, n, replacement=True, generator=generator
+        )
+        eps = torch.randn(
+            n, self.means.shape[1], generator=generator, dtype=self.means.dtype
+        )
         return self.means[centre] + self.std * eps
 
     def log_parts(self, x: Tensor, sigma: float) -> Tensor:
-        """log (w_k N(x; c_k, std² + sigma²)) for points x (B, D), noise included: (B, K)."""
+        """log (w_k N(x; c_k, std² + sigma²)) for points x (B, D), noise included: (B,
+        K).
+        """
         variance = self.std**2 + sigma**2
-        distance = torch.cdist(x, self.means, compute_mode="donot_use_mm_for_euclid_dist")  # (B, K)
+        distance = torch.cdist(
+            x, self.means, compute_mode="donot_use_mm_for_euclid_dist"
+        )  # (B, K)
         constant = x.shape[1] / 2 * math.log(2 * math.pi * variance)
         return self.weights.log() - distance.square() / (2 * variance) - constant
 
@@ -154,9 +193,11 @@ class GaussianMixture:
         return self.log_parts(x, sigma).logsumexp(dim=1)
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """E[clean | x], the denoiser with the least squared error, for x (B, D): (B, D).
+        """E[clean | x], the denoiser with the least squared error, for x (B, D): (B,
+        D).
 
-        A centre's posterior probability, times the posterior mean if the point came from that centre.
+        A centre's posterior probability, times the posterior mean if the point came
+        from that centre.
         """
         probability = self.log_parts(x, sigma).softmax(dim=1)  # (B, K)
         shrink = self.std**2 / (self.std**2 + sigma**2)
@@ -164,17 +205,27 @@ class GaussianMixture:
 
 
 def tweedie_score(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
-    """The score ∇ log p_sigma(x), given the best denoiser's answer to x. Robbins (1956), Miyasawa (1961)."""
+    """The score ∇ log p_sigma(x), given the best denoiser's answer to x. Robbins
+    (1956), Miyasawa (1961).
+    """
     return (denoised - x) / sigma**2
 
 
-def gaussian_fill(x: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor, ridge: float = 1e-2) -> Tensor:
-    """E[x | what is seen of x] if x (B, D) were Gaussian: the best linear guess of what is not `seen` (D,), a bool.
+def gaussian_fill(
+    x: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor, ridge: float = 1e-2
+) -> Tensor:
+    """E[x | what is seen of x] if x (B, D) were Gaussian: the best linear guess of what
+    is not `seen` (D,), a bool.
 
-    mean_h + Σ_hs (Σ_ss + ridge·I)⁻¹ (x_s − mean_s). The ridge keeps the inverse calm where numbers never vary.
+    mean_h + Σ_hs (Σ_ss + ridge·I)⁻¹ (x_s − mean_s). The ridge keeps the inverse calm
+    where numbers never vary.
     """
-    among_seen = covariance[seen][:, seen] + ridge * torch.eye(int(seen.sum()), dtype=x.dtype)
-    weights = torch.linalg.solve(among_seen, covariance[seen][:, ~seen])  # (seen, hidden)
+    among_seen = covariance[seen][:, seen] + ridge * torch.eye(
+        int(seen.sum()), dtype=x.dtype
+    )
+    weights = torch.linalg.solve(
+        among_seen, covariance[seen][:, ~seen]
+    )  # (seen, hidden)
     filled = x.clone()
     filled[:, ~seen] = mean[~seen] + (x[:, seen] - mean[seen]) @ weights
     return filled
@@ -184,7 +235,8 @@ def gaussian_fill(x: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor, rid
 
 
 def falling_noise(high: float, low: float, steps: int) -> list[float]:
-    """`steps` noise levels from `high` to `low`, each the same fraction of the one before.
+    """`steps` noise levels from `high` to `low`, each the same fraction of the one
+    before.
 
     Raises ValueError for fewer than 2 steps.
     """
@@ -195,12 +247,17 @@ def falling_noise(high: float, low: float, steps: int) -> list[float]:
 
 @torch.no_grad()
 def walk_down(
-    denoise: Callable[[Tensor, float], Tensor], x: Tensor, sigmas: list[float], generator: torch.Generator
+    denoise: Callable[[Tensor, float], Tensor],
+    x: Tensor,
+    sigmas: list[float],
+    generator: torch.Generator,
 ) -> Tensor:
-    """From x (B, …) with noise of level sigmas[0] down to a clean x: at each level a guess, and part of the way to it.
+    """From x (B, …) with noise of level sigmas[0] down to a clean x: at each level a
+    guess, and part of the way to it.
 
-    `denoise(x, sigma)` guesses the clean x. A step draws the less noisy x from its distribution given the noisy x and
-    the guess: Ho et al. (2020), eq. 6 and 7, for noise that is added without shrinking the picture.
+    `denoise(x, sigma)` guesses the clean x. A step draws the less noisy x from its
+    distribution given the noisy x and the guess: Ho et al. (2020), eq. 6 and 7, for
+    noise that is added without shrinking the picture.
     """
     for sigma, lower in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         guess, share = denoise(x, sigma), (lower / sigma) ** 2

@@ -1,4 +1,6 @@
-"""GLIDE: a diffusion model that reads. Its captions reach every residual block and every attention layer."""
+"""GLIDE: a diffusion model that reads. Its captions reach every residual block and
+every attention layer.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ from minilib.unet import (
 
 
 class TextAttention(PlaceAttention):
-    """h (B, C, H, W), context → h: every place looks at all places and at the words of the caption.
+    """h (B, C, H, W), context → h: every place looks at all places and at the words of
+    the caption.
 
-    Words get keys and values of their own, which stand beside those of the places. Nichol et al. (2022, section 4.1).
+    Words get keys and values of their own, which stand beside those of the places.
+    Nichol et al. (2022, section 4.1).
     """
 
     def __init__(self, c: UNetConfig, channels: int, context: int):
@@ -41,27 +45,45 @@ class TextAttention(PlaceAttention):
         B, C, H, W = h.shape
         heads = self.attention.heads
         places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
-        q, k, v = self.attention.qkv(places).view(B, H * W, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        words_k, words_v = self.words(context.vectors).view(B, -1, 2, heads, C // heads).permute(2, 0, 3, 1, 4)
-        k, v = torch.cat([k, words_k], dim=2), torch.cat([v, words_v], dim=2)  # (B, heads, H·W + L, C/heads)
-        seen = torch.cat([context.seen.new_ones(B, H * W), context.seen], dim=1)  # of the words not the padding
-        found = attend(q, k, v, seen[:, None, None]).transpose(1, 2).reshape(B, H * W, C)
+        q, k, v = (
+            self.attention.qkv(places)
+            .view(B, H * W, 3, heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
+        words_k, words_v = (
+            self.words(context.vectors)
+            .view(B, -1, 2, heads, C // heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        k, v = (
+            torch.cat([k, words_k], dim=2),
+            torch.cat([v, words_v], dim=2),
+        )  # (B, heads, H·W + L, C/heads)
+        seen = torch.cat(
+            [context.seen.new_ones(B, H * W), context.seen], dim=1
+        )  # of the words not the padding
+        found = (
+            attend(q, k, v, seen[:, None, None]).transpose(1, 2).reshape(B, H * W, C)
+        )
         return h + self.attention.out(found).transpose(1, 2).view(B, C, H, W)
 
 
 @dataclass(frozen=True)
 class GLIDEConfig:
-    """Sizes of GLIDE: those of the transformer that reads, and of the U-Net, whose attention is `TextAttention`."""
+    """Sizes of GLIDE: those of the transformer that reads, and of the U-Net, whose
+    attention is `TextAttention`.
+    """
 
     text: TextConfig
     unet: UNetConfig
 
 
 class GLIDE(nn.Module):
-    """x_t (B, C, H, W), t (B,), tokens (B, L) → (B, C_out, H, W). Nichol et al. (2022, section 4.1).
+    """x_t (B, C, H, W), t (B,), tokens (B, L) → (B, C_out, H, W). Nichol et al. (2022,
+    section 4.1).
 
-    A transformer reads the caption. Its last token takes the place of the class embedding, and all its tokens go to
-    every attention layer.
+    A transformer reads the caption. Its last token takes the place of the class
+    embedding, and all its tokens go to every attention layer.
     """
 
     def __init__(self, config: GLIDEConfig):
@@ -69,7 +91,11 @@ class GLIDE(nn.Module):
         self.config, c = config, config.unet
         self.text = TextTransformer(config.text)
         self.to_emb = nn.Linear(config.text.width, 4 * c.width)
-        self.embed, self.encoder, self.decoder = Embedding(c), UNetEncoder(c), UNetDecoder(c)
+        self.embed, self.encoder, self.decoder = (
+            Embedding(c),
+            UNetEncoder(c),
+            UNetDecoder(c),
+        )
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         require_fit(self.config.unet, x, t, None)
@@ -88,13 +114,23 @@ def nothing_said(tokens: Tensor) -> Tensor:
 
 
 def hide_captions(tokens: Tensor, draw: Draw, untold: float) -> Tensor:
-    """Tokens (B, L), a share `untold` of them replaced by the empty caption. Nichol et al. (2022, section 4.2)."""
+    """Tokens (B, L), a share `untold` of them replaced by the empty caption. Nichol et
+    al. (2022, section 4.2).
+    """
     return torch.where(draw.uniform(1) < untold, nothing_said(tokens), tokens)
 
 
 def text_loss(
-    model: Callable[..., Tensor], x_0: Tensor, tokens: Tensor, *, draw: Draw, untold: float, **options: Any
+    model: Callable[..., Tensor],
+    x_0: Tensor,
+    tokens: Tensor,
+    *,
+    draw: Draw,
+    untold: float,
+    **options: Any,
 ) -> Tensor:
-    """`simple_loss` of pictures x_0 (B, C, H, W) with captions (B, L), of which a share `untold` is hidden."""
+    """`simple_loss` of pictures x_0 (B, C, H, W) with captions (B, L), of which a share
+    `untold` is hidden.
+    """
     told = hide_captions(tokens, draw, untold)
     return simple_loss(lambda x_t, t, _: model(x_t, t, told), x_0, draw=draw, **options)

@@ -1,4 +1,6 @@
-"""Published checkpoints under our names: maps of keys, so that weights of the references fit our networks."""
+"""Published checkpoints under our names: maps of keys, so that weights of the
+references fit our networks.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,14 @@ OF_DIFFUSERS = [  # (pattern, our name), tried in order; the first that fits is 
     (r"up_blocks\.(\d+)\.upsamplers\.0\.(.*)", r"decoder.levels.\1.resize.\2"),
     (r"down_blocks\.(\d+)\.resnets\.(\d+)\.(.*)", r"encoder.levels.\1.blocks.\2.\3"),
     (r"up_blocks\.(\d+)\.resnets\.(\d+)\.(.*)", r"decoder.levels.\1.blocks.\2.\3"),
-    (r"down_blocks\.(\d+)\.attentions\.(\d+)\.(.*)", r"encoder.levels.\1.attention.\2.\3"),
-    (r"up_blocks\.(\d+)\.attentions\.(\d+)\.(.*)", r"decoder.levels.\1.attention.\2.\3"),
+    (
+        r"down_blocks\.(\d+)\.attentions\.(\d+)\.(.*)",
+        r"encoder.levels.\1.attention.\2.\3",
+    ),
+    (
+        r"up_blocks\.(\d+)\.attentions\.(\d+)\.(.*)",
+        r"decoder.levels.\1.attention.\2.\3",
+    ),
 ]
 IN_DIFFUSERS_BLOCKS = {
     "time_emb_proj.": "modulate.linear.",
@@ -40,11 +48,13 @@ IN_DIFFUSERS_BLOCKS = {
 
 
 def from_diffusers(state: State) -> dict[str, Tensor]:
-    """The weights of diffusers' UNet2DModel under the names of our `UNet`. Its to_q, to_k, to_v become one qkv.
+    """The weights of diffusers' UNet2DModel under the names of our `UNet`. Its to_q,
+    to_k, to_v become one qkv.
 
-    Ours computes the same where theirs has flip_sin_to_cos=True, freq_shift=0 and downsample_padding=1. The weights of
-    the CIFAR-10 DDPM, which has none of these, fit under all names and would draw something else.
-    Raises ValueError for a key that it does not know.
+    Ours computes the same where theirs has flip_sin_to_cos=True, freq_shift=0 and
+    downsample_padding=1. The weights of the CIFAR-10 DDPM, which has none of these, fit
+    under all names and would draw something else. Raises ValueError for a key that it
+    does not know.
     """
     found: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -54,7 +64,9 @@ def from_diffusers(state: State) -> dict[str, Tensor]:
         for theirs, mine in IN_DIFFUSERS_BLOCKS.items():
             name = name.replace(f".{theirs}", f".{mine}")
         if ".to_q." in key:
-            value = torch.cat([state[key.replace(".to_q.", f".to_{part}.")] for part in "qkv"])
+            value = torch.cat(
+                [state[key.replace(".to_q.", f".to_{part}.")] for part in "qkv"]
+            )
             name = name.replace(".to_q.", ".attention.qkv.")
         found[name] = value
     return found
@@ -78,10 +90,12 @@ IN_ADM_BLOCKS = {
 
 
 def from_adm(state: State, config: UNetConfig) -> dict[str, Tensor]:
-    """The weights of ADM's UNetModel under the names of our `UNet`, or of its classifier under `NoisyClassifier`'s.
+    """The weights of ADM's UNetModel under the names of our `UNet`, or of its
+    classifier under `NoisyClassifier`'s.
 
-    ADM's convolutions of width 1 become linear maps, and q, k, v, which stand head by head there (its "legacy" order),
-    come first q of all heads, then k, then v. Raises ValueError for a key that it does not know.
+    ADM's convolutions of width 1 become linear maps, and q, k, v, which stand head by
+    head there (its "legacy" order), come first q of all heads, then k, then v. Raises
+    ValueError for a key that it does not know.
     """
     places = OF_ADM + numbered_blocks(config)
     is_classifier = "out.2.positional_embedding" in state
@@ -93,13 +107,21 @@ def from_adm(state: State, config: UNetConfig) -> dict[str, Tensor]:
             name = name.replace(f".{theirs}", f".{mine}")
         if value.ndim == 3:
             value = value.squeeze(2)
-        if not name.startswith("pool.") and ".qkv." in name:  # the pool's are sorted already
-            name, value = name.replace(".qkv.", ".attention.qkv."), by_kind(value, config.head_dim)
+        if (
+            not name.startswith("pool.") and ".qkv." in name
+        ):  # the pool's are sorted already
+            name, value = (
+                name.replace(".qkv.", ".attention.qkv."),
+                by_kind(value, config.head_dim),
+            )
         found[name] = value
     return found
 
 
-OF_ADM_OUT = [(r"out\.0\.(.*)", r"decoder.norm.\1"), (r"out\.2\.(.*)", r"decoder.out.\1")]
+OF_ADM_OUT = [
+    (r"out\.0\.(.*)", r"decoder.norm.\1"),
+    (r"out\.2\.(.*)", r"decoder.out.\1"),
+]
 OF_ADM_CLASSIFIER = [
     (r"out\.0\.(.*)", r"norm.\1"),
     (r"out\.2\.positional_embedding", r"pool.position"),
@@ -109,27 +131,59 @@ OF_ADM_CLASSIFIER = [
 
 
 def numbered_blocks(config: UNetConfig) -> list[tuple[str, str]]:
-    """ADM numbers blocks and changes of size through, in one list each for the way down and the way up."""
+    """ADM numbers blocks and changes of size through, in one list each for the way down
+    and the way up.
+    """
     places, last = [], len(config.multipliers) - 1
     number = 1  # 0 is the stem
     for level in range(last + 1):
         for block in range(config.blocks):
-            places.append((rf"input_blocks\.{number}\.0\.(.*)", rf"encoder.levels.{level}.blocks.{block}.\1"))
-            places.append((rf"input_blocks\.{number}\.1\.(.*)", rf"encoder.levels.{level}.attention.{block}.\1"))
+            places.append(
+                (
+                    rf"input_blocks\.{number}\.0\.(.*)",
+                    rf"encoder.levels.{level}.blocks.{block}.\1",
+                )
+            )
+            places.append(
+                (
+                    rf"input_blocks\.{number}\.1\.(.*)",
+                    rf"encoder.levels.{level}.attention.{block}.\1",
+                )
+            )
             number += 1
         if level < last:
-            places.append((rf"input_blocks\.{number}\.0\.(.*)", rf"encoder.levels.{level}.resize.\1"))
+            places.append(
+                (
+                    rf"input_blocks\.{number}\.0\.(.*)",
+                    rf"encoder.levels.{level}.resize.\1",
+                )
+            )
             number += 1
     number = 0
     for level in range(last + 1):  # the decoder's first level is the lowest
         attends = last - level in config.attention
         for block in range(config.blocks + 1):
             after = 2 if attends else 1
-            places.append((rf"output_blocks\.{number}\.0\.(.*)", rf"decoder.levels.{level}.blocks.{block}.\1"))
+            places.append(
+                (
+                    rf"output_blocks\.{number}\.0\.(.*)",
+                    rf"decoder.levels.{level}.blocks.{block}.\1",
+                )
+            )
             if attends:
-                places.append((rf"output_blocks\.{number}\.1\.(.*)", rf"decoder.levels.{level}.attention.{block}.\1"))
+                places.append(
+                    (
+                        rf"output_blocks\.{number}\.1\.(.*)",
+                        rf"decoder.levels.{level}.attention.{block}.\1",
+                    )
+                )
             if block == config.blocks and level < last:
-                places.append((rf"output_blocks\.{number}\.{after}\.(.*)", rf"decoder.levels.{level}.resize.\1"))
+                places.append(
+                    (
+                        rf"output_blocks\.{number}\.{after}\.(.*)",
+                        rf"decoder.levels.{level}.resize.\1",
+                    )
+                )
             number += 1
     return places
 
@@ -138,11 +192,16 @@ def renamed(key: str, places: list[tuple[str, str]]) -> str:
     for pattern, name in places:
         if found := re.fullmatch(pattern, key):
             return found.expand(name)
-    raise ValueError(f"unknown key {key!r}: this is no checkpoint of the kind that this function reads")
+    raise ValueError(
+        f"unknown key {key!r}: this is no checkpoint of the kind that this "
+        "function reads"
+    )
 
 
 def by_kind(qkv: Tensor, head_dim: int) -> Tensor:
-    """(heads · 3 · head_dim, …) → (3 · heads · head_dim, …): q, k and v of each head, sorted into q, k and v of all."""
+    """(heads · 3 · head_dim, …) → (3 · heads · head_dim, …): q, k and v of each head,
+    sorted into q, k and v of all.
+    """
     heads = len(qkv) // (3 * head_dim)
     return qkv.unflatten(0, (heads, 3, head_dim)).transpose(0, 1).flatten(0, 2)
 
@@ -173,7 +232,8 @@ IN_CLIP_BLOCKS = {
 
 
 def from_clip(state: State) -> dict[str, Tensor]:
-    """The weights of OpenAI's CLIP under the names of our `CLIP`. Its projections multiply from the other side.
+    """The weights of OpenAI's CLIP under the names of our `CLIP`. Its projections
+    multiply from the other side.
 
     Raises ValueError for a key that it does not know.
     """
@@ -212,7 +272,8 @@ IN_CLIP_TRANSFORMERS_BLOCKS = {
 
 
 def from_clip_transformers(state: State) -> dict[str, Tensor]:
-    """The weights of transformers' CLIPModel under the names of our `CLIP`. Its q_proj, k_proj, v_proj become one qkv.
+    """The weights of transformers' CLIPModel under the names of our `CLIP`. Its q_proj,
+    k_proj, v_proj become one qkv.
 
     Raises ValueError for a key that it does not know.
     """
@@ -224,6 +285,8 @@ def from_clip_transformers(state: State) -> dict[str, Tensor]:
         for theirs, mine in IN_CLIP_TRANSFORMERS_BLOCKS.items():
             name = name.replace(f".{theirs}", f".{mine}")
         if ".q_proj." in key:
-            value = torch.cat([state[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"])
+            value = torch.cat(
+                [state[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
+            )
         found[name] = value
     return found

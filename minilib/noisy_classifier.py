@@ -1,4 +1,6 @@
-"""A classifier of noisy pictures: the encoder of a U-Net, told the step, and one look at all places."""
+"""A classifier of noisy pictures: the encoder of a U-Net, told the step, and one look
+at all places.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from minilib.unet import Embedding, UNetConfig, UNetEncoder, require_fit
 
 
 class AttentionPool(nn.Module):
-    """h (B, C, H, W) → (B, out): the mean of all places looks at all places, and is mapped. Radford et al. (2021, 2.4).
+    """h (B, C, H, W) → (B, out): the mean of all places looks at all places, and is
+    mapped. Radford et al. (2021, 2.4).
 
-    `places` is H·W. Dhariwal and Nichol (2021, section 4.3) end their classifier so. ValueError for others.
+    `places` is H·W. Dhariwal and Nichol (2021, section 4.3) end their classifier so.
+    ValueError for others.
     """
 
     def __init__(self, channels: int, places: int, head_dim: int, out: int):
@@ -29,16 +33,27 @@ class AttentionPool(nn.Module):
         B, C, H, W = h.shape
         size, L = self.position.shape[0], self.position.shape[1] - 1
         if (size, L) != (C, H * W):
-            raise ValueError(f"expected h of shape (B, {size}, H, W) with {L} places, got {tuple(h.shape)}")
+            raise ValueError(
+                f"expected h of shape (B, {size}, H, W) with {L} places, got "
+                f"{tuple(h.shape)}"
+            )
         places = h.flatten(2)  # (B, C, L)
-        places = torch.cat([places.mean(dim=2, keepdim=True), places], dim=2) + self.position  # (B, C, 1 + L)
-        qkv = self.qkv(places.transpose(1, 2)).view(B, -1, 3, C // self.head_dim, self.head_dim)
+        places = (
+            torch.cat([places.mean(dim=2, keepdim=True), places], dim=2) + self.position
+        )  # (B, C, 1 + L)
+        qkv = self.qkv(places.transpose(1, 2)).view(
+            B, -1, 3, C // self.head_dim, self.head_dim
+        )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, 1 + L, head_dim) each
-        return self.out(attend(q[:, :, :1], k, v).reshape(B, C))  # the mean's answer alone
+        return self.out(
+            attend(q[:, :, :1], k, v).reshape(B, C)
+        )  # the mean's answer alone
 
 
 class NoisyClassifier(nn.Module):
-    """x_t (B, C, H, W), t (B,) → logits (B, classes) of square pictures. Dhariwal and Nichol (2021, section 4.3)."""
+    """x_t (B, C, H, W), t (B,) → logits (B, classes) of square pictures. Dhariwal and
+    Nichol (2021, section 4.3).
+    """
 
     def __init__(self, config: UNetConfig, size: int, classes: int):
         super().__init__()
@@ -55,11 +70,19 @@ class NoisyClassifier(nn.Module):
 
 
 def noisy_classification_loss(
-    model: nn.Module, x_0: Tensor, y: Tensor, *, draw: Draw, schedule: Schedule, noise: bool = True
+    model: nn.Module,
+    x_0: Tensor,
+    y: Tensor,
+    *,
+    draw: Draw,
+    schedule: Schedule,
+    noise: bool = True,
 ) -> Tensor:
-    """Cross-entropy of the logits of x_t, at a step drawn for each picture x_0 (B, …), against labels y (B,): a scalar.
+    """Cross-entropy of the logits of x_t, at a step drawn for each picture x_0 (B, …),
+    against labels y (B,): a scalar.
 
-    Without `noise` the pictures stay clean, at step 0: the classifier that guidance should not use.
+    Without `noise` the pictures stay clean, at step 0: the classifier that guidance
+    should not use.
     """
     t = (draw.uniform() * schedule.T).long() if noise else torch.zeros_like(y)
     x = schedule.noisy(x_0, t, draw.normal(*x_0.shape[1:])) if noise else x_0

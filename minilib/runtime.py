@@ -16,66 +16,102 @@ BUDGETS = ("quick", "full")
 
 
 def device(name: str | None = None) -> torch.device:
-    """The device `name`, else the one in MINILIB_DEVICE, else the fastest present: CUDA, MPS (Apple), the CPU.
+    """The device `name`, else the one in MINILIB_DEVICE, else the fastest present:
+    CUDA, MPS (Apple), the CPU.
 
-    Raises ValueError for any other name, RuntimeError for a device that this machine lacks.
+    Raises ValueError for any other name, RuntimeError for a device that this machine
+    lacks.
     """
     name = os.environ.get("MINILIB_DEVICE") or None if name is None else name
     if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     try:
         wanted = torch.device(name)
         known = wanted.type in ("cpu", "cuda", "mps")
     except RuntimeError:
         known = False
     if not known:
-        raise ValueError(f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'")
-    if wanted.type == "cuda" and wanted.index is None and "LOCAL_RANK" in os.environ:  # torchrun: to each its own
+        raise ValueError(
+            f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'"
+        )
+    if (
+        wanted.type == "cuda" and wanted.index is None and "LOCAL_RANK" in os.environ
+    ):  # torchrun: to each its own
         wanted = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise RuntimeError(
-            f"device '{wanted}' asked for, but torch sees {torch.cuda.device_count()} CUDA GPUs: use 'cpu'"
+            f"device '{wanted}' asked for, but torch sees "
+            f"{torch.cuda.device_count()} CUDA GPUs: use 'cpu'"
         )
     if wanted.type == "mps" and not torch.backends.mps.is_available():
-        raise RuntimeError("device 'mps' asked for, but torch finds no Apple GPU on this machine: use 'cpu'")
+        raise RuntimeError(
+            "device 'mps' asked for, but torch finds no Apple GPU on this machine: "
+            "use 'cpu'"
+        )
     return wanted
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch (every device), so that on one machine two runs agree to the bit."""
+    """Seed Python, numpy and torch (every device), so that on one machine two runs
+    agree to the bit.
+    """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - code that uses numpy's old global generator must be seeded too
     torch.manual_seed(seed)
 
 
 def budget_name() -> str:
-    """'quick' or 'full': the environment variable MINILIB_BUDGET if set, else full on a GPU and quick on a CPU.
+    """'quick' or 'full': the environment variable MINILIB_BUDGET if set, else full on a
+    GPU and quick on a CPU.
 
     Raises ValueError when MINILIB_BUDGET holds anything else.
     """
-    name = os.environ.get("MINILIB_BUDGET") or ("quick" if device().type == "cpu" else "full")
+    name = os.environ.get("MINILIB_BUDGET") or (
+        "quick" if device().type == "cpu" else "full"
+    )
     if name not in BUDGETS:
-        raise ValueError(f"MINILIB_BUDGET is {name!r}: set it to 'quick' or 'full', or unset it")
+        raise ValueError(
+            f"MINILIB_BUDGET is {name!r}: set it to 'quick' or 'full', or unset it"
+        )
     return name
 
 
 def budget(*, quick: T, full: T) -> T:
-    """`quick` or `full`, whichever `budget_name` says: the one switch between a laptop's and a GPU's scale."""
+    """`quick` or `full`, whichever `budget_name` says: the one switch between a
+    laptop's and a GPU's scale.
+    """
     return quick if budget_name() == "quick" else full
 
 
 @torch.no_grad()
-def in_blocks(function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 500) -> torch.Tensor:
-    """`function(*tensors)` without gradients, on `device()` in blocks of `size` rows of each, gathered on the CPU."""
+def in_blocks(
+    function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 500
+) -> torch.Tensor:
+    """`function(*tensors)` without gradients, on `device()` in blocks of `size` rows of
+    each, gathered on the CPU.
+    """
     blocks = zip(*(t.split(size) for t in tensors), strict=True)
-    return torch.cat([function(*(t.to(device()) for t in block)).cpu() for block in blocks])
+    return torch.cat(
+        [function(*(t.to(device()) for t in block)).cpu() for block in blocks]
+    )
 
 
 def machine() -> str:
-    """What computes here: the GPU's name, or the processor's kind and the number of threads; and torch's version."""
+    """What computes here: the GPU's name, or the processor's kind and the number of
+    threads; and torch's version.
+    """
     dev = device()
     threads = torch.get_num_threads()
-    cpu = f"{platform.machine()} {dev.type.upper()}, {threads} thread{'s' if threads != 1 else ''}"
+    cpu = (
+        f"{platform.machine()} {dev.type.upper()}, {threads} "
+        f"thread{'s' if threads != 1 else ''}"
+    )
     name = torch.cuda.get_device_name(dev) if dev.type == "cuda" else cpu
     return f"{name} · torch {torch.__version__.split('+')[0]}"
 

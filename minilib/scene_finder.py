@@ -1,4 +1,6 @@
-"""What is in a scene? Answers without any learned part: things are cut out, and drawn anew until they fit."""
+"""What is in a scene? Answers without any learned part: things are cut out, and drawn
+anew until they fit.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +14,47 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minilib.data.portraits import rgb
-from minilib.data.scenes import DARK, GROUNDS, SHAPES, SIZES, TEXTURES, TINTS, Thing, coverage
+from minilib.data.scenes import (
+    DARK,
+    GROUNDS,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+    TINTS,
+    Thing,
+    coverage,
+)
 from minilib.layers import require_images
 
 SIZE = 32
-CAP = 0.25  # how wrong a pixel can be: the squared difference of two colours in [0, 1], summed over red, green and blue
-STANDS_OUT = 0.05  # a pixel whose squared difference from what is expected is above this is one of another thing
+# how wrong a pixel can be: the squared difference of two colours in [0, 1], summed over
+# red, green and blue
+CAP = 0.25
+# a pixel whose squared difference from what is expected is above this is one of another
+# thing
+STANDS_OUT = 0.05
 LEAST = 16  # pixels of a thing, at least
 MOST = 5  # things that are looked for: one more than a caption can ask for
-MARGIN = 0.3  # so many pixels, times their contrast, must a value fit better than any other; else it is "can't tell"
+# so many pixels, times their contrast, must a value fit better than any other; else it
+# is "can't tell"
+MARGIN = 0.3
 DOUBT = 8.0  # and so many times what is wrong with a pixel of the thing anyway
 STRANGE = 0.4  # with a larger share of its pixels wrong a thing is none of ours
 BLURS = (0.0, 1.0)  # pixels; a picture is first taken to be sharp
-CLEAN = 0.003  # with a mean misfit of a pixel below this there is no need for another try
+CLEAN = (
+    0.003  # with a mean misfit of a pixel below this there is no need for another try
+)
 LEVELS = torch.linspace(DARK, 1, 3)
-KINDS = [(shape, size, texture) for shape in SHAPES for size in SIZES for texture in TEXTURES]
+KINDS = [
+    (shape, size, texture) for shape in SHAPES for size in SIZES for texture in TEXTURES
+]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A thing that was found: its attributes, None for "can't tell"; and where its middle is, in [0, 1]."""
+    """A thing that was found: its attributes, None for "can't tell"; and where its
+    middle is, in [0, 1].
+    """
 
     attributes: dict[str, str | None]
     x: float
@@ -40,7 +63,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class View:
-    """What a picture shows: its things from back to front; how two are arranged and the background, None for unsure."""
+    """What a picture shows: its things from back to front; how two are arranged and the
+    background, None for unsure.
+    """
 
     things: list[Seen]
     arrangement: str | None
@@ -50,35 +75,45 @@ class View:
 @cache
 def palette(table: str) -> Tensor:
     """The colours of things or of backgrounds, (K, 3) in [0, 1]."""
-    return torch.tensor([rgb(c) for c in (TINTS if table == "things" else GROUNDS).values()])
+    return torch.tensor(
+        [rgb(c) for c in (TINTS if table == "things" else GROUNDS).values()]
+    )
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """How every kind looks: crops (kinds, 2, 2, 35, 35, 3, 32, 32) of how much of a pixel it covers at each of LEVELS.
+    """How every kind looks: crops (kinds, 2, 2, 35, 35, 3, 32, 32) of how much of a
+    pixel it covers at each of LEVELS.
 
-    The indices are the kind, half pixels down and across, and how far the middle, at pixel 33, is from the crop's edge.
+    The indices are the kind, half pixels down and across, and how far the middle, at
+    pixel 33, is from the crop's edge.
     """
 
     crops: Tensor
 
     def cut(self, at: Tensor) -> Tensor:
-        """Things (N, 3), the number of a kind and the middle in half pixels → (N, levels, 32, 32)."""
+        """Things (N, 3), the number of a kind and the middle in half pixels → (N,
+        levels, 32, 32).
+        """
         kind, x, y = at.T
         return self.crops[kind, y % 2, x % 2, 33 - y // 2, 33 - x // 2]
 
     def drawn(self, things: list[Drawn]) -> tuple[Tensor, Tensor]:
-        """The paint (N, 3, 32, 32) of things, and how much of what is below shines through (N, 1, 32, 32)."""
+        """The paint (N, 3, 32, 32) of things, and how much of what is below shines
+        through (N, 1, 32, 32).
+        """
         shares = self.cut(torch.tensor([[t.kind, t.x, t.y] for t in things]))
         bright = torch.einsum("nlhw,l->nhw", shares, LEVELS)[:, None]
-        return palette("things")[[t.colour for t in things], :, None, None] * bright, 1 - shares.sum(
-            dim=1, keepdim=True
-        )
+        return palette("things")[
+            [t.colour for t in things], :, None, None
+        ] * bright, 1 - shares.sum(dim=1, keepdim=True)
 
 
 @cache
 def stamps(blur: float) -> Stamps:
-    """The stamps of a sharp picture, or of one that a Gaussian of `blur` pixels has blurred."""
+    """The stamps of a sharp picture, or of one that a Gaussian of `blur` pixels has
+    blurred.
+    """
     halves = [(down, across) for down in (0, 0.5) for across in (0, 0.5)]
     things = [Thing(shape, "red", size, texture, (16 + across) / SIZE, (16 + down) / SIZE)
               for shape, size, texture in KINDS for down, across in halves]  # fmt: skip
@@ -86,14 +121,20 @@ def stamps(blur: float) -> Stamps:
     cover, bright = (torch.from_numpy(ndimage.gaussian_filter(F.pad(part, (17, 17, 17, 17)).numpy(), (0, blur, blur)))
                      for part in (inside, inside * (1 - (1 - DARK) * dark)))  # fmt: skip
     level = (bright / cover.clamp(min=1e-3)).clamp(DARK, 1)[:, None]
-    near = 1 - (level - LEVELS[:, None, None]).abs() / (LEVELS[1] - LEVELS[0])  # a level between two is a mixture
+    near = 1 - (level - LEVELS[:, None, None]).abs() / (
+        LEVELS[1] - LEVELS[0]
+    )  # a level between two is a mixture
     shares = (cover[:, None] * near.clamp(min=0)).view(-1, 2, 2, len(LEVELS), 66, 66)
-    return Stamps(shares.unfold(4, SIZE, 1).unfold(5, SIZE, 1).permute(0, 1, 2, 4, 5, 3, 6, 7))
+    return Stamps(
+        shares.unfold(4, SIZE, 1).unfold(5, SIZE, 1).permute(0, 1, 2, 4, 5, 3, 6, 7)
+    )
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A thing that is drawn to be compared: the numbers of its kind and colour, its middle in half pixels."""
+    """A thing that is drawn to be compared: the numbers of its kind and colour, its
+    middle in half pixels.
+    """
 
     kind: int
     x: int
@@ -103,21 +144,38 @@ class Drawn:
     def values(self) -> dict[str, str]:
         """Its attributes."""
         shape, size, texture = KINDS[self.kind]
-        return {"shape": shape, "size": size, "texture": texture, "colour": list(TINTS)[self.colour]}
+        return {
+            "shape": shape,
+            "size": size,
+            "texture": texture,
+            "colour": list(TINTS)[self.colour],
+        }
 
     def neighbours(self) -> list[Drawn]:
-        """The things that differ in one attribute at most, where it is and half a pixel away."""
-        shape, size, texture = self.kind // 9, self.kind // 3 % 3, self.kind % 3  # KINDS are in the order of these
+        """The things that differ in one attribute at most, where it is and half a pixel
+        away.
+        """
+        shape, size, texture = (
+            self.kind // 9,
+            self.kind // 3 % 3,
+            self.kind % 3,
+        )  # KINDS are in the order of these
         kinds = {9 * i + self.kind % 9 for i in range(len(SHAPES))}
-        kinds |= {9 * shape + 3 * i + texture for i in range(3)} | {9 * shape + 3 * size + i for i in range(3)}
-        others = [(kind, self.colour) for kind in sorted(kinds)] + [(self.kind, i) for i in range(len(TINTS))]
+        kinds |= {9 * shape + 3 * i + texture for i in range(3)} | {
+            9 * shape + 3 * size + i for i in range(3)
+        }
+        others = [(kind, self.colour) for kind in sorted(kinds)] + [
+            (self.kind, i) for i in range(len(TINTS))
+        ]
         places = [(self.x + dx, self.y + dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
         inside = [(x, y) for x, y in places if 0 <= min(x, y) <= max(x, y) <= 2 * SIZE]
         return [Drawn(kind, x, y, colour) for kind, colour in others for x, y in inside]
 
 
 def misfit(x: Tensor, guess: Tensor) -> Tensor:
-    """How far guesses (…, 3, 32, 32) are from x (3, 32, 32), pixel by pixel: squared differences (…, 32, 32)."""
+    """How far guesses (…, 3, 32, 32) are from x (3, 32, 32), pixel by pixel: squared
+    differences (…, 32, 32).
+    """
     return (x - guess).square().sum(dim=-3).clamp(max=CAP)
 
 
@@ -125,7 +183,8 @@ def misfit(x: Tensor, guess: Tensor) -> Tensor:
 
 
 def middles(low: int, high: int, half: float) -> list[int]:
-    """Where, in half pixels, the middle of a thing of that half width is, whose pixels are from `low` to `high`.
+    """Where, in half pixels, the middle of a thing of that half width is, whose pixels
+    are from `low` to `high`.
 
     In a longer row of pixels it is at either end, in a much shorter one nowhere.
     """
@@ -135,11 +194,16 @@ def middles(low: int, high: int, half: float) -> list[int]:
 
 
 def places(piece: np.ndarray) -> Tensor:
-    """Every kind wherever it may be, if the pixels of `piece` (32, 32) belong to it: (N, 3) for `Stamps.cut`."""
+    """Every kind wherever it may be, if the pixels of `piece` (32, 32) belong to it:
+    (N, 3) for `Stamps.cut`.
+    """
     rows, columns = (np.nonzero(piece.any(axis=axis))[0] for axis in (1, 0))
     found = []
     for size, width in SIZES.items():
-        across, down = (middles(int(z[0]), int(z[-1]) + 1, width * SIZE / 2) for z in (columns, rows))
+        across, down = (
+            middles(int(z[0]), int(z[-1]) + 1, width * SIZE / 2)
+            for z in (columns, rows)
+        )
         kinds = [i for i, kind in enumerate(KINDS) if kind[1] == size]
         found += [(kind, x + dx, y + dy) for kind in kinds for x in across for y in down
                   for dx in (-2, 0, 2) for dy in (-2, 0, 2)]  # fmt: skip
@@ -148,7 +212,9 @@ def places(piece: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a thing is to be drawn: what is `below` it (3, 32, 32); what hides it: paint, and what shines through."""
+    """Where a thing is to be drawn: what is `below` it (3, 32, 32); what hides it:
+    paint, and what shines through.
+    """
 
     below: Tensor
     paint: Tensor
@@ -157,25 +223,43 @@ class Surroundings:
     def errors(self, kit: Stamps, x: Tensor, things: list[Drawn]) -> list[float]:
         """The misfit with x of each of the things, drawn here."""
         paint, clear = kit.drawn(things)
-        return misfit(x, (self.below * clear + paint) * self.through + self.paint).sum(dim=(1, 2)).tolist()
+        return (
+            misfit(x, (self.below * clear + paint) * self.through + self.paint)
+            .sum(dim=(1, 2))
+            .tolist()
+        )
 
 
 def rough(kit: Stamps, x: Tensor, here: Surroundings, at: Tensor) -> Tensor:
     """The misfit of things (N, 3) in each of the 8 colours: (N, 8), but for a constant.
 
-    It is soon done, since a mixture of two colours in a pixel counts as the mean of their misfits.
+    It is soon done, since a mixture of two colours in a pixel counts as the mean of
+    their misfits.
     """
-    tints = palette("things")[:, None, :, None, None] * LEVELS[:, None, None, None]  # (8, levels, 3, 1, 1)
-    gains = (misfit(x, tints) - misfit(x, here.below)) * here.through  # (8, levels, 32, 32)
+    tints = (
+        palette("things")[:, None, :, None, None] * LEVELS[:, None, None, None]
+    )  # (8, levels, 3, 1, 1)
+    gains = (
+        misfit(x, tints) - misfit(x, here.below)
+    ) * here.through  # (8, levels, 32, 32)
     return kit.cut(at).flatten(1) @ gains.flatten(1).T
 
 
 def candidates(table: Tensor, at: Tensor) -> list[Drawn]:
-    """For each shape, each size, each texture in each colour what fits best, by the misfits (N, 8) of places (N, 3)."""
+    """For each shape, each size, each texture in each colour what fits best, by the
+    misfits (N, 8) of places (N, 3).
+    """
     rows, colours = len(at), len(TINTS)
-    kind, colour = at[:, :1].expand(rows, colours), torch.arange(colours).expand(rows, colours)
+    kind, colour = (
+        at[:, :1].expand(rows, colours),
+        torch.arange(colours).expand(rows, colours),
+    )
     found = []
-    for column in (kind // 9, kind // 3 % 3, kind % 3 * colours + colour):  # KINDS are in the order of these quotients
+    for column in (
+        kind // 9,
+        kind // 3 % 3,
+        kind % 3 * colours + colour,
+    ):  # KINDS are in the order of these quotients
         for value in column.unique().tolist():
             found.append(int(table.masked_fill(column != value, torch.inf).argmin()))
     places = [(*at[i // colours].tolist(), i % colours) for i in dict.fromkeys(found)]
@@ -183,10 +267,12 @@ def candidates(table: Tensor, at: Tensor) -> list[Drawn]:
 
 
 def fit(kit: Stamps, x: Tensor, here: Surroundings, at: Tensor) -> tuple[Drawn, Seen]:
-    """The thing that comes nearest to x (3, 32, 32) when drawn at one of the places `at` (N, 3).
+    """The thing that comes nearest to x (3, 32, 32) when drawn at one of the places
+    `at` (N, 3).
 
-    The candidates are drawn exactly, and from the best one it goes on to better neighbours until there is none. A value
-    is told where it fits better than any other by MARGIN.
+    The candidates are drawn exactly, and from the best one it goes on to better
+    neighbours until there is none. A value is told where it fits better than any other
+    by MARGIN.
     """
     errors: dict[Drawn, float] = {}
     near, best = candidates(rough(kit, x, here, at), at), None
@@ -214,22 +300,30 @@ def fit(kit: Stamps, x: Tensor, here: Surroundings, at: Tensor) -> tuple[Drawn, 
 
 
 def piece_of(x: Tensor, canvas: Tensor, covered: Tensor) -> np.ndarray | None:
-    """The largest piece (32, 32) of x that is not on the canvas yet; None where nothing is left.
+    """The largest piece (32, 32) of x that is not on the canvas yet; None where nothing
+    is left.
 
-    Stripes may be invisible on what they lie on: there, where `covered` (32, 32), neighbouring pieces are one.
+    Stripes may be invisible on what they lie on: there, where `covered` (32, 32),
+    neighbouring pieces are one.
     """
     wrong = F.avg_pool2d(x - canvas, 3, 1, 1).square().sum(dim=0) > STANDS_OUT / 4
     raw = (wrong & (misfit(x, canvas) > STANDS_OUT)).numpy()
-    wrong = ndimage.binary_propagation(ndimage.binary_opening(raw, np.ones((2, 2))), mask=raw)  # no thin lines alone
+    wrong = ndimage.binary_propagation(
+        ndimage.binary_opening(raw, np.ones((2, 2))), mask=raw
+    )  # no thin lines alone
     inside = covered.numpy()
     wrong |= ndimage.binary_closing(wrong & inside, np.ones((3, 3))) & inside
     pieces, _ = ndimage.label(wrong)
     sizes = np.bincount(pieces.ravel())[1:]
-    return None if not len(sizes) or sizes.max() < LEAST else pieces == 1 + sizes.argmax()
+    return (
+        None if not len(sizes) or sizes.max() < LEAST else pieces == 1 + sizes.argmax()
+    )
 
 
 def things_in(kit: Stamps, x: Tensor, ground: Tensor) -> list[tuple[Drawn, Seen]]:
-    """The things on a plain ground (3, 1, 1), back to front: found one by one, then each again among the others."""
+    """The things on a plain ground (3, 1, 1), back to front: found one by one, then
+    each again among the others.
+    """
     canvas = empty = ground.expand(3, SIZE, SIZE)
     covered = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     found: list[tuple[Drawn, Seen]] = []
@@ -239,31 +333,53 @@ def things_in(kit: Stamps, x: Tensor, ground: Tensor) -> list[tuple[Drawn, Seen]
         paint, clear = kit.drawn([thing])
         explained = canvas * clear[0] + paint[0]
         part = torch.from_numpy(piece)
-        before, after = (float(misfit(x, guess)[part].sum()) for guess in (canvas, explained))
+        before, after = (
+            float(misfit(x, guess)[part].sum()) for guess in (canvas, explained)
+        )
         if after < 0.75 * before:
             found.append((thing, seen))
             canvas, covered = explained, covered | (clear[0, 0] < 0.5)
         else:  # nothing of ours
             canvas = torch.where(part, x, canvas)
             if before > LEAST * CAP:
-                found.append((thing, replace(seen, attributes=dict.fromkeys(seen.attributes))))
+                found.append(
+                    (thing, replace(seen, attributes=dict.fromkeys(seen.attributes)))
+                )
     return [again(kit, x, empty, found, i) for i in range(len(found))]
 
 
-def again(kit: Stamps, x: Tensor, ground: Tensor, found: list[tuple[Drawn, Seen]], which: int) -> tuple[Drawn, Seen]:
-    """One of the things found anew, now that those are known which it hides, or which hide it."""
+def again(
+    kit: Stamps, x: Tensor, ground: Tensor, found: list[tuple[Drawn, Seen]], which: int
+) -> tuple[Drawn, Seen]:
+    """One of the things found anew, now that those are known which it hides, or which
+    hide it.
+    """
     paint, clear = kit.drawn([thing for thing, _ in found])
     cover = 1 - clear
     if float((cover[which] * cover).sum()) - float(cover[which].square().sum()) == 0:
         return found[which]
-    below, hidden, through = ground, torch.zeros_like(ground), torch.ones_like(ground[:1])
+    below, hidden, through = (
+        ground,
+        torch.zeros_like(ground),
+        torch.ones_like(ground[:1]),
+    )
     for i in range(which):
         below = below * clear[i] + paint[i]
     for i in range(which + 1, len(found)):
         hidden, through = hidden * clear[i] + paint[i], through * clear[i]
     thing, moves = found[which][0], (-2, 0, 2)
-    at = [(kind, thing.x + dx, thing.y + dy) for kind in range(len(KINDS)) for dx in moves for dy in moves]
-    return fit(kit, x, Surroundings(below, hidden, through), torch.tensor(at).clamp(min=0, max=2 * SIZE))
+    at = [
+        (kind, thing.x + dx, thing.y + dy)
+        for kind in range(len(KINDS))
+        for dx in moves
+        for dy in moves
+    ]
+    return fit(
+        kit,
+        x,
+        Surroundings(below, hidden, through),
+        torch.tensor(at).clamp(min=0, max=2 * SIZE),
+    )
 
 
 def arrangement(things: list[Drawn]) -> str | None:
@@ -279,9 +395,13 @@ def arrangement(things: list[Drawn]) -> str | None:
 
 
 def view_of(x: Tensor) -> View:
-    """What one picture (3, 32, 32) in [0, 1] shows, be it sharp or blurred by about a pixel."""
+    """What one picture (3, 32, 32) in [0, 1] shows, be it sharp or blurred by about a
+    pixel.
+    """
     rim = torch.cat([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], dim=1)  # (3, 128)
-    far = (rim.median(dim=1).values - palette("grounds")).square().sum(dim=1)  # (3 grounds,)
+    far = (
+        (rim.median(dim=1).values - palette("grounds")).square().sum(dim=1)
+    )  # (3 grounds,)
     which = int(far.argmin())
     if not far[which] <= STANDS_OUT / 4:  # so that a NaN is none either
         return View([], None, None)
@@ -289,14 +409,24 @@ def view_of(x: Tensor) -> View:
     for blur in BLURS:
         found = things_in(stamps(blur), x, ground)
         tries.append((error_of(stamps(blur), x, ground, found), found))
-        if tries[-1][0] < CLEAN and all(all(seen.attributes.values()) for _, seen in found):
+        if tries[-1][0] < CLEAN and all(
+            all(seen.attributes.values()) for _, seen in found
+        ):
             break
     _, found = min(tries, key=lambda pair: pair[0])
-    return View([seen for _, seen in found], arrangement([thing for thing, _ in found]), list(GROUNDS)[which])
+    return View(
+        [seen for _, seen in found],
+        arrangement([thing for thing, _ in found]),
+        list(GROUNDS)[which],
+    )
 
 
-def error_of(kit: Stamps, x: Tensor, ground: Tensor, found: list[tuple[Drawn, Seen]]) -> float:
-    """The mean misfit of a pixel when the things that were found are drawn on the ground."""
+def error_of(
+    kit: Stamps, x: Tensor, ground: Tensor, found: list[tuple[Drawn, Seen]]
+) -> float:
+    """The mean misfit of a pixel when the things that were found are drawn on the
+    ground.
+    """
     canvas = ground.expand(3, SIZE, SIZE)
     for thing, _ in found:
         paint, clear = kit.drawn([thing])
@@ -306,6 +436,8 @@ def error_of(kit: Stamps, x: Tensor, ground: Tensor, found: list[tuple[Drawn, Se
 
 @torch.no_grad()
 def recognise_scenes(x: Tensor) -> list[View]:
-    """What pictures x (N, 3, 32, 32) in [-1, 1] show. Raises ValueError for pictures of another shape."""
+    """What pictures x (N, 3, 32, 32) in [-1, 1] show. Raises ValueError for pictures of
+    another shape.
+    """
     require_images(x, (3, SIZE, SIZE))
     return [view_of(picture) for picture in x.float() / 2 + 0.5]

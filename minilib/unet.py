@@ -1,4 +1,6 @@
-"""The U-Net of diffusion models: a noisy picture and its step in, a picture of the same size out."""
+"""The U-Net of diffusion models: a noisy picture and its step in, a picture of the same
+size out.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from minilib.layers import Attention, step_embedding
 
 
 class Shift(nn.Module):
-    """h (B, C, H, W), emb (B, D) → norm(h + shift): how DDPM tells a block the step. Ho et al. (2020)."""
+    """h (B, C, H, W), emb (B, D) → norm(h + shift): how DDPM tells a block the step. Ho
+    et al. (2020).
+    """
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
@@ -27,7 +31,9 @@ class Shift(nn.Module):
 
 
 class ScaleShift(nn.Module):
-    """h (B, C, H, W), emb (B, D) → norm(h) (1 + scale) + shift: AdaGN. Dhariwal and Nichol (2021, section 3)."""
+    """h (B, C, H, W), emb (B, D) → norm(h) (1 + scale) + shift: AdaGN. Dhariwal and
+    Nichol (2021, section 3).
+    """
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
@@ -35,7 +41,9 @@ class ScaleShift(nn.Module):
         self.norm = nn.GroupNorm(c.groups, channels, c.eps)
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.linear(F.silu(emb))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        scale, shift = self.linear(F.silu(emb))[:, :, None, None].chunk(
+            2, dim=1
+        )  # (B, C, 1, 1) each
         return self.norm(h) * (1 + scale) + shift
 
 
@@ -55,26 +63,40 @@ def grow(h: Tensor) -> Tensor:
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
-    """The layer with all its parameters set to 0: what it adds to a residual stream starts as nothing."""
+    """The layer with all its parameters set to 0: what it adds to a residual stream
+    starts as nothing.
+    """
     for p in layer.parameters():
         nn.init.zeros_(p)
     return layer
 
 
 class ResBlock(nn.Module):
-    """h (B, C_in, H, W), emb (B, D) → (B, C_out, H', W'): what came in, plus a correction that knows the step.
+    """h (B, C_in, H, W), emb (B, D) → (B, C_out, H', W'): what came in, plus a
+    correction that knows the step.
 
-    `resize` is `same`, or `shrink` or `grow` for a block that changes the size on its way (Brock et al., 2019).
+    `resize` is `same`, or `shrink` or `grow` for a block that changes the size on its
+    way (Brock et al., 2019).
     """
 
-    def __init__(self, c: UNetConfig, channels_in: int, channels_out: int, resize: Callable[[Tensor], Tensor] = same):
+    def __init__(
+        self,
+        c: UNetConfig,
+        channels_in: int,
+        channels_out: int,
+        resize: Callable[[Tensor], Tensor] = same,
+    ):
         super().__init__()
         self.resize = resize
         self.norm = nn.GroupNorm(c.groups, channels_in, c.eps)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.modulate = c.modulation(c, channels_out)
         self.conv2 = zeroed(nn.Conv2d(channels_out, channels_out, 3, padding=1))
-        self.skip = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+        self.skip = (
+            nn.Identity()
+            if channels_in == channels_out
+            else nn.Conv2d(channels_in, channels_out, 1)
+        )
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
         new = self.conv1(self.resize(F.silu(self.norm(h))))
@@ -83,14 +105,17 @@ class ResBlock(nn.Module):
 
 
 class Context(NamedTuple):
-    """What attention may look at beside the places of the picture: vectors (B, L, D), where `seen` (B, L) is True."""
+    """What attention may look at beside the places of the picture: vectors (B, L, D),
+    where `seen` (B, L) is True.
+    """
 
     vectors: Tensor
     seen: Tensor
 
 
 class PlaceAttention(nn.Module):
-    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what it finds. Ho et al. (2020).
+    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what
+    it finds. Ho et al. (2020).
 
     It looks at no context, and takes it as others do.
     """
@@ -98,7 +123,10 @@ class PlaceAttention(nn.Module):
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
         if channels % c.head_dim:
-            raise ValueError(f"expected a head_dim that divides the {channels} channels of a level, got {c.head_dim}")
+            raise ValueError(
+                f"expected a head_dim that divides the {channels} channels of a "
+                f"level, got {c.head_dim}"
+            )
         self.norm = nn.GroupNorm(c.groups, channels, c.eps)
         self.attention = Attention(channels, channels // c.head_dim)
         zeroed(self.attention.out)
@@ -110,7 +138,9 @@ class PlaceAttention(nn.Module):
 
 
 class ConvDown(nn.Module):
-    """h (B, C, H, W) → (B, C, H/2, W/2) by a convolution with stride 2. It needs no emb, and takes it as others do."""
+    """h (B, C, H, W) → (B, C, H/2, W/2) by a convolution with stride 2. It needs no
+    emb, and takes it as others do.
+    """
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()
@@ -132,7 +162,9 @@ class ConvUp(nn.Module):
 
 
 def block_down(c: UNetConfig, channels: int) -> ResBlock:
-    """A residual block that halves the size, as BigGAN's. Dhariwal and Nichol (2021, section 3)."""
+    """A residual block that halves the size, as BigGAN's. Dhariwal and Nichol (2021,
+    section 3).
+    """
     return ResBlock(c, channels, channels, shrink)
 
 
@@ -143,11 +175,13 @@ def block_up(c: UNetConfig, channels: int) -> ResBlock:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Sizes and kinds of blocks. Pictures of H × W are worked on as H/patch × W/patch, at level i 2^i times smaller.
+    """Sizes and kinds of blocks. Pictures of H × W are worked on as H/patch × W/patch,
+    at level i 2^i times smaller.
 
-    Level i has width·multipliers[i] channels and `blocks` residual blocks on the way down; `attention` names the levels
-    whose blocks are followed by attention, in heads of `head_dim` channels; the middle always attends. With `classes`
-    the network takes labels.
+    Level i has width·multipliers[i] channels and `blocks` residual blocks on the way
+    down; `attention` names the levels whose blocks are followed by attention, in heads
+    of `head_dim` channels; the middle always attends. With `classes` the network takes
+    labels.
     """
 
     channels: int = 1
@@ -168,16 +202,24 @@ class UNetConfig:
 
 
 class Embedding(nn.Module):
-    """Step t (B,) and label y (B,) → emb (B, 4·width), which every residual block gets. A label of -1 says nothing."""
+    """Step t (B,) and label y (B,) → emb (B, 4·width), which every residual block gets.
+    A label of -1 says nothing.
+    """
 
     def __init__(self, c: UNetConfig):
         super().__init__()
         self.width = c.width
-        self.time = nn.Sequential(nn.Linear(c.width, 4 * c.width), nn.SiLU(), nn.Linear(4 * c.width, 4 * c.width))
+        self.time = nn.Sequential(
+            nn.Linear(c.width, 4 * c.width),
+            nn.SiLU(),
+            nn.Linear(4 * c.width, 4 * c.width),
+        )
         self.label = nn.Embedding(c.classes, 4 * c.width) if c.classes else None
 
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        emb = self.time(step_embedding(t, self.width, next(self.parameters()).dtype))  # (B, 4·width)
+        emb = self.time(
+            step_embedding(t, self.width, next(self.parameters()).dtype)
+        )  # (B, 4·width)
         if y is None:
             return emb
         if self.label is None:
@@ -186,12 +228,22 @@ class Embedding(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one size, each followed by attention where the level attends, then a change of size."""
+    """Residual blocks at one size, each followed by attention where the level attends,
+    then a change of size.
+    """
 
-    def __init__(self, c: UNetConfig, channels: list[tuple[int, int]], attends: bool, resize: nn.Module | None):
+    def __init__(
+        self,
+        c: UNetConfig,
+        channels: list[tuple[int, int]],
+        attends: bool,
+        resize: nn.Module | None,
+    ):
         super().__init__()
         self.blocks = nn.ModuleList(ResBlock(c, a, b) for a, b in channels)
-        self.attention = nn.ModuleList(c.attend(c, b) for _, b in channels) if attends else None
+        self.attention = (
+            nn.ModuleList(c.attend(c, b) for _, b in channels) if attends else None
+        )
         self.resize = resize
 
     def work(self, i: int, h: Tensor, emb: Tensor, context: Context | None) -> Tensor:
@@ -201,9 +253,13 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
-    """h (B, C, H, W), emb (B, D) → h for the next level, and the skips: what h was after each block and resizing."""
+    """h (B, C, H, W), emb (B, D) → h for the next level, and the skips: what h was
+    after each block and resizing.
+    """
 
-    def forward(self, h: Tensor, emb: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, h: Tensor, emb: Tensor, context: Context | None
+    ) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for i in range(len(self.blocks)):
             h = self.work(i, h, emb, context)
@@ -215,16 +271,22 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
-    """h (B, C, H, W), skips, emb (B, D) → h for the next level. Each block takes the last skip that is left."""
+    """h (B, C, H, W), skips, emb (B, D) → h for the next level. Each block takes the
+    last skip that is left.
+    """
 
-    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor, context: Context | None) -> Tensor:
+    def forward(
+        self, h: Tensor, skips: list[Tensor], emb: Tensor, context: Context | None
+    ) -> Tensor:
         for i in range(len(self.blocks)):
             h = self.work(i, torch.cat([h, skips.pop()], dim=1), emb, context)
         return h if self.resize is None else self.resize(h, emb)
 
 
 class UNetEncoder(nn.Module):
-    """x (B, C, H, W), emb (B, D) → h, the smallest and deepest features; and the skips: all features on the way."""
+    """x (B, C, H, W), emb (B, D) → h, the smallest and deepest features; and the skips:
+    all features on the way.
+    """
 
     def __init__(self, c: UNetConfig):
         super().__init__()
@@ -233,11 +295,19 @@ class UNetEncoder(nn.Module):
         self.levels, now, last = nn.ModuleList(), widths[0], len(widths) - 1
         for i, w in enumerate(widths):
             pairs = [(now, w)] + [(w, w)] * (c.blocks - 1)
-            self.levels.append(DownLevel(c, pairs, i in c.attention, c.down(c, w) if i < last else None))
+            self.levels.append(
+                DownLevel(
+                    c, pairs, i in c.attention, c.down(c, w) if i < last else None
+                )
+            )
             now = w
-        self.middle = nn.ModuleList([ResBlock(c, now, now), c.attend(c, now), ResBlock(c, now, now)])
+        self.middle = nn.ModuleList(
+            [ResBlock(c, now, now), c.attend(c, now), ResBlock(c, now, now)]
+        )
 
-    def forward(self, x: Tensor, emb: Tensor, context: Context | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Tensor, emb: Tensor, context: Context | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         h = self.stem(F.pixel_unshuffle(x, self.patch))  # (B, width, H/patch, W/patch)
         skips = [h]
         for level in self.levels:
@@ -259,12 +329,20 @@ class UNetDecoder(nn.Module):
         self.levels, now = nn.ModuleList(), widths[-1]
         for i, w in reversed(list(enumerate(widths))):
             pairs = [(before + skips.pop(), w) for before in [now] + [w] * c.blocks]
-            self.levels.append(UpLevel(c, pairs, i in c.attention, c.up(c, w) if i > 0 else None))
+            self.levels.append(
+                UpLevel(c, pairs, i in c.attention, c.up(c, w) if i > 0 else None)
+            )
             now = w
         self.norm = nn.GroupNorm(c.groups, now, c.eps)
         self.out = zeroed(nn.Conv2d(now, c.channels_out * c.patch**2, 3, padding=1))
 
-    def forward(self, h: Tensor, skips: list[Tensor], emb: Tensor, context: Context | None = None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        skips: list[Tensor],
+        emb: Tensor,
+        context: Context | None = None,
+    ) -> Tensor:
         left = list(skips)
         for level in self.levels:
             h = level(h, left, emb, context)
@@ -272,16 +350,22 @@ class UNetDecoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """x (B, C, H, W), t (B,), y (B,) or None → (B, C_out, H, W). Ho et al. (2020); Dhariwal and Nichol (2021).
+    """x (B, C, H, W), t (B,), y (B,) or None → (B, C_out, H, W). Ho et al. (2020);
+    Dhariwal and Nichol (2021).
 
-    Raises ValueError for another number of channels, when H or W cannot be halved as often as the levels need, when t
-    and y do not fit the batch, and for labels where the network takes none.
+    Raises ValueError for another number of channels, when H or W cannot be halved as
+    often as the levels need, when t and y do not fit the batch, and for labels where
+    the network takes none.
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):
         super().__init__()
         self.config = config
-        self.embed, self.encoder, self.decoder = Embedding(config), UNetEncoder(config), UNetDecoder(config)
+        self.embed, self.encoder, self.decoder = (
+            Embedding(config),
+            UNetEncoder(config),
+            UNetDecoder(config),
+        )
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         require_fit(self.config, x, t, y)
@@ -293,10 +377,18 @@ class UNet(nn.Module):
 def require_fit(c: UNetConfig, x: Tensor, t: Tensor, y: Tensor | None) -> None:
     """Raise ValueError unless x, t and y are what a network of that config can take."""
     unit = c.patch * 2 ** (len(c.multipliers) - 1)
-    if x.ndim != 4 or x.shape[1] != c.channels or x.shape[2] % unit or x.shape[3] % unit:
+    if (
+        x.ndim != 4
+        or x.shape[1] != c.channels
+        or x.shape[2] % unit
+        or x.shape[3] % unit
+    ):
         raise ValueError(
-            f"expected x of shape (B, {c.channels}, H, W) with H, W multiples of {unit}, got {tuple(x.shape)}"
+            f"expected x of shape (B, {c.channels}, H, W) with H, W multiples of "
+            f"{unit}, got {tuple(x.shape)}"
         )
     for name, value in {"t": t, "y": y}.items():
         if value is not None and value.shape != (len(x),):
-            raise ValueError(f"expected {name} of shape ({len(x)},), got {tuple(value.shape)}")
+            raise ValueError(
+                f"expected {name} of shape ({len(x)},), got {tuple(value.shape)}"
+            )

@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
-# No deadline: these machines are shared. The examples are the same in every run, so that a failure can be repeated.
+# No deadline: these machines are shared. The examples are the same in every run, so
+# that a failure can be repeated.
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")

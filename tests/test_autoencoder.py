@@ -33,16 +33,24 @@ def test_shapes_and_range(code_dim, channels, size, n):
 
 @pytest.mark.parametrize(
     "x",
-    [torch.zeros(2, 28, 28), torch.zeros(2, 3, 28, 28), torch.zeros(2, 1, 32, 32), torch.zeros(2, 1, 28, 28).byte()],
+    [
+        torch.zeros(2, 28, 28),
+        torch.zeros(2, 3, 28, 28),
+        torch.zeros(2, 1, 32, 32),
+        torch.zeros(2, 1, 28, 28).byte(),
+    ],
 )
 def test_the_encoder_says_what_it_wants(x):
     with pytest.raises(
-        ValueError, match=r"expected a floating-point x of shape \(B, 1, 28, 28\) in \[-1, 1\], got torch"
+        ValueError,
+        match=r"expected a floating-point x of shape \(B, 1, 28, 28\) in \[-1, 1\], got torch",
     ):
         Autoencoder().encode(x)
 
 
-@pytest.mark.parametrize("z", [torch.zeros(16), torch.zeros(2, 15), torch.zeros(2, 16, 1)])
+@pytest.mark.parametrize(
+    "z", [torch.zeros(16), torch.zeros(2, 15), torch.zeros(2, 16, 1)]
+)
 def test_the_decoder_says_what_it_wants(z):
     with pytest.raises(ValueError, match=r"expected z of shape \(B, 16\)"):
         Autoencoder().decode(z)
@@ -51,13 +59,17 @@ def test_the_decoder_says_what_it_wants(z):
 def test_reconstruction_loss_is_the_mean_square_per_pixel():
     x = torch.randn(3, 1, 4, 4)
     assert reconstruction_loss(lambda x: x + 2, x).item() == pytest.approx(4)
-    assert reconstruction_loss(lambda x: 0 * x, x).item() == pytest.approx((x**2).sum().item() / 48)
+    assert reconstruction_loss(lambda x: 0 * x, x).item() == pytest.approx(
+        (x**2).sum().item() / 48
+    )
 
 
 def test_gradients_reach_every_parameter():
     model = Autoencoder()
     reconstruction_loss(model, torch.rand(4, 1, 28, 28)).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -67,13 +79,17 @@ def test_no_other_subspace_beats_principal_components(n, d, seed):
     x = torch.randn(n, d, generator=g, dtype=torch.float64)
     k = min(n, d) - 1
     mean, directions = principal_components(x, k)
-    assert torch.allclose(directions @ directions.T, torch.eye(k, dtype=torch.float64), atol=1e-10)
+    assert torch.allclose(
+        directions @ directions.T, torch.eye(k, dtype=torch.float64), atol=1e-10
+    )
     error = lambda w: (x - mean - (x - mean) @ w.T @ w).square().sum()  # noqa: E731
     other = torch.linalg.qr(torch.randn(d, k, generator=g, dtype=torch.float64)).Q.T
     assert error(directions) <= error(other) + 1e-9
 
 
-@pytest.mark.parametrize(("shape", "k"), [((5, 3), 0), ((5, 3), 4), ((2, 3), 3), ((5,), 1), ((5, 3, 1), 1)])
+@pytest.mark.parametrize(
+    ("shape", "k"), [((5, 3), 0), ((5, 3), 4), ((2, 3), 3), ((5,), 1), ((5, 3, 1), 1)]
+)
 def test_principal_components_refuse_impossible_sizes(shape, k):
     with pytest.raises(ValueError, match="expected x of shape"):
         principal_components(torch.zeros(shape), k)
@@ -81,7 +97,11 @@ def test_principal_components_refuse_impossible_sizes(shape, k):
 
 def test_fitted_gaussian_has_the_codes_moments():
     g = torch.Generator().manual_seed(0)
-    z = torch.randn(5000, 3, generator=g) @ torch.tensor([[2.0, 0, 0], [1, 0.5, 0], [0, 0, 3]]) + 7
+    z = (
+        torch.randn(5000, 3, generator=g)
+        @ torch.tensor([[2.0, 0, 0], [1, 0.5, 0], [0, 0, 3]])
+        + 7
+    )
     drawn = sample_fitted_gaussian(z, 50_000, g)
     assert torch.allclose(drawn.mean(dim=0), z.mean(dim=0), atol=0.06)
     assert torch.allclose(torch.cov(drawn.T), torch.cov(z.T), rtol=0.05, atol=0.12)
@@ -102,7 +122,10 @@ def test_a_number_that_is_always_zero_leaves_no_gaussian_to_fit():
 
 def test_one_feature_is_enough_for_a_gaussian():
     z = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
-    assert sample_fitted_gaussian(z, 4, torch.Generator().manual_seed(0)).shape == (4, 1)
+    assert sample_fitted_gaussian(z, 4, torch.Generator().manual_seed(0)).shape == (
+        4,
+        1,
+    )
 
 
 def test_a_size_that_cannot_be_halved_twice_is_refused():
@@ -111,5 +134,10 @@ def test_a_size_that_cannot_be_halved_twice_is_refused():
 
 
 def test_codes_of_any_precision_are_drawn_in_it():
-    z = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert sample_fitted_gaussian(z, 3, torch.Generator().manual_seed(0)).dtype == torch.float64
+    z = torch.randn(
+        9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    assert (
+        sample_fitted_gaussian(z, 3, torch.Generator().manual_seed(0)).dtype
+        == torch.float64
+    )

@@ -18,7 +18,11 @@ def difference(values, measured=1.0):
     ("values", "measured", "outcome"),
     [
         ([1.0, 1.1, 0.9], 1.0, HOLDS),
-        ([1.0, 1.1, 0.9], 2.1, INCONCLUSIVE),  # less than half of what the authors measured
+        (
+            [1.0, 1.1, 0.9],
+            2.1,
+            INCONCLUSIVE,
+        ),  # less than half of what the authors measured
         ([1.0, 2.0, 0.1], 1.0, INCONCLUSIVE),  # the seeds disagree
         ([-1.0, -1.1, -0.9], 1.0, FAILS),
         ([-1.0, -2.0, -0.1], 1.0, INCONCLUSIVE),
@@ -35,7 +39,11 @@ def test_at_full_size_only_the_spread_counts(monkeypatch):
 
 
 def test_a_claim_holds_when_all_its_differences_do():
-    good, unclear, bad = difference([1, 1.1, 0.9]), difference([1, -1, 1]), difference([-1, -1.1, -0.9])
+    good, unclear, bad = (
+        difference([1, 1.1, 0.9]),
+        difference([1, -1, 1]),
+        difference([-1, -1.1, -0.9]),
+    )
     assert Claim("X-1", "s", range(3), [good, good]).outcome == HOLDS
     assert Claim("X-1", "s", range(3), [good, unclear]).outcome == INCONCLUSIVE
     assert Claim("X-1", "s", range(3), [good, unclear, bad]).outcome == FAILS
@@ -44,7 +52,10 @@ def test_a_claim_holds_when_all_its_differences_do():
 def test_check_raises_when_the_page_says_otherwise():
     claim = Claim("X-1", "s", range(3), [difference([1, 1.1, 0.9])])
     assert claim.check(HOLDS) is claim
-    with pytest.raises(AssertionError, match="X-1: the page says 'fails at our scale', the measurement says 'holds'"):
+    with pytest.raises(
+        AssertionError,
+        match="X-1: the page says 'fails at our scale', the measurement says 'holds'",
+    ):
         claim.check(FAILS)
 
 
@@ -58,17 +69,26 @@ def test_the_record_is_json_with_paired_values():
     claim = Claim("X-1", "1 < 2 & more", range(3), [difference([1, 1.25, 0.75])])
     bundle = claim._repr_mimebundle_()
     record = json.loads(json.dumps(bundle[MIME]))
-    assert record["numbers"] == [{"name": "a > b", "values": [1.0, 1.25, 0.75], "median": 1.0, "std": 0.25}]
-    assert (record["outcome"], record["budget"], record["seeds"]) == (HOLDS, "quick", [0, 1, 2])
+    assert record["numbers"] == [
+        {"name": "a > b", "values": [1.0, 1.25, 0.75], "median": 1.0, "std": 0.25}
+    ]
+    assert (record["outcome"], record["budget"], record["seeds"]) == (
+        HOLDS,
+        "quick",
+        [0, 1, 2],
+    )
     assert "1 &lt; 2 &amp; more" in bundle["text/html"]
     assert "a &gt; b" in bundle["text/html"]
     assert "1 ± 0.25" in bundle["text/plain"]
 
 
 @pytest.mark.parametrize(
-    ("larger", "smaller", "measured"), [([1], [2], 1), ([1, 2], [1], 1), ([1, 2], [0, 1], 0), ([1, 2], [0, 1], -1)]
+    ("larger", "smaller", "measured"),
+    [([1], [2], 1), ([1, 2], [1], 1), ([1, 2], [0, 1], 0), ([1, 2], [0, 1], -1)],
 )
-def test_differences_need_paired_seeds_and_a_positive_measure(larger, smaller, measured):
+def test_differences_need_paired_seeds_and_a_positive_measure(
+    larger, smaller, measured
+):
     with pytest.raises(ValueError, match=r"expected one value a seed|must be positive"):
         Difference("d", larger, smaller, measured)
 

@@ -30,7 +30,9 @@ def test_jitter_moves_ink_but_little_and_brings_in_paper():
     ink = (out + 1).sum(dim=(1, 2, 3)) / 2
     assert out.min() >= -1
     assert out.max() <= 1.0001
-    assert torch.all((ink > 64 * 0.7) & (ink < 64 * 1.4))  # area changes by (1 ± 0.12)² at most
+    assert torch.all(
+        (ink > 64 * 0.7) & (ink < 64 * 1.4)
+    )  # area changes by (1 ± 0.12)² at most
     assert (out - x).abs().mean() > 0.01
     assert torch.equal(out[:, :, 0], -torch.ones(64, 1, 28))
 
@@ -50,4 +52,8 @@ def test_loss_falls_when_the_logits_are_right():
     x, y = torch.zeros(4, 1, 28, 28), torch.tensor([1, 2, 3, 4])
     right = lambda x: 5 * torch.eye(10)[y]  # noqa: E731
     wrong = lambda x: 5 * torch.eye(10)[y - 1]  # noqa: E731
-    assert classification_loss(right, x, y, draw(4)) < 1 < classification_loss(wrong, x, y, draw(4))
+    assert (
+        classification_loss(right, x, y, draw(4))
+        < 1
+        < classification_loss(wrong, x, y, draw(4))
+    )

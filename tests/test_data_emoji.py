@@ -28,11 +28,17 @@ def test_picture_and_name_belong_together():
 
 
 def test_an_unknown_style_and_a_damaged_file_are_named(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="unknown style 'apple': use 'fluent', 'noto', 'twemoji'"):
+    with pytest.raises(
+        ValueError, match="unknown style 'apple': use 'fluent', 'noto', 'twemoji'"
+    ):
         emoji.load("apple")
     monkeypatch.setattr(shipped, "HERE", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"emoji_fluent\.png ships with minilib, and is missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"emoji_fluent\.png ships with minilib, and is missing"
+    ):
         emoji.load()
     (tmp_path / "emoji_fluent.png").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"is damaged: expected SHA-256 .*, got .* \(3 bytes\)"):
+    with pytest.raises(
+        ValueError, match=r"is damaged: expected SHA-256 .*, got .* \(3 bytes\)"
+    ):
         emoji.load()

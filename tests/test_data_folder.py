@@ -32,7 +32,9 @@ def colour(x):
     channels=st.sampled_from([1, 3]),
     mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
 )
-def test_any_picture_becomes_a_square_in_range(tmp_path_factory, width, height, size, channels, mode):
+def test_any_picture_becomes_a_square_in_range(
+    tmp_path_factory, width, height, size, channels, mode
+):
     path = tmp_path_factory.mktemp("pictures")
     Image.new(mode, (width, height)).save(path / "a.png")
     x = folder.load(path, size, channels)
@@ -65,7 +67,9 @@ def test_the_middle_square_is_kept(tmp_path):
 
 def test_a_photo_is_turned_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that the picture must be turned 90° clockwise
+    exif[0x0112] = (
+        6  # the camera was held so that the picture must be turned 90° clockwise
+    )
     thirds(RED, BLUE).resize((60, 60)).save(tmp_path / "a.png", exif=exif)
     x = folder.load(tmp_path, 60)[0]
     assert colour(x[:, :25]) == list(RED)
@@ -81,7 +85,9 @@ def test_what_is_transparent_lies_on_white(tmp_path):
 
 
 def test_sixteen_bits_keep_their_greys(tmp_path):
-    Image.fromarray(np.array([[0, 32896], [65535, 16448]], np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[0, 32896], [65535, 16448]], np.uint16)).save(
+        tmp_path / "a.png"
+    )
     grey = (folder.load(tmp_path, 2, channels=1)[0, 0] + 1) * 127.5
     assert grey.round().tolist() == [[0, 128], [255, 64]]
 
@@ -97,13 +103,18 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         folder.load(tmp_path / "nowhere", 8)
     (tmp_path / "notes.txt").write_text("not a picture")
-    with pytest.raises(FileNotFoundError, match=r"holds no picture: put some there that end in \.bmp, .*\.webp"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"holds no picture: put some there that end in \.bmp, .*\.webp",
+    ):
         folder.load(tmp_path, 8)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".webp"])
 def test_a_damaged_picture_is_named_or_read_whole(tmp_path, suffix):
-    """Whatever the damage, there is a ValueError with the file's name, or (where no format could tell) a picture."""
+    """Whatever the damage, there is a ValueError with the file's name, or (where no
+    format could tell) a picture.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     path, draw = tmp_path / f"odd{suffix}", random.Random(0)
     Image.fromarray(noise).save(path)
@@ -129,5 +140,7 @@ def test_size_must_be_a_count_of_pixels(tmp_path, size):
 
 @pytest.mark.parametrize("channels", [0, 2, 4, "RGB"])
 def test_channels_are_one_or_three(tmp_path, channels):
-    with pytest.raises(ValueError, match=r"expected channels of 1 \(grey\) or 3 \(colour\), got"):
+    with pytest.raises(
+        ValueError, match=r"expected channels of 1 \(grey\) or 3 \(colour\), got"
+    ):
         folder.load(tmp_path, 8, channels)

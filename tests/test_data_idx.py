@@ -1,4 +1,6 @@
-"""The IDX reader: round trips, every kind of damage, and what a hostile header may claim."""
+"""The IDX reader: round trips, every kind of damage, and what a hostile header may
+claim.
+"""
 
 import gzip
 import math
@@ -15,12 +17,18 @@ from hypothesis.extra import numpy as npst
 from minilib.data.idx import read_idx
 
 HUGE = 2**32 - 1
-arrays = npst.arrays(np.uint8, npst.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5))
+arrays = npst.arrays(
+    np.uint8, npst.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)
+)
 
 
 def idx(array: np.ndarray) -> bytes:
     """A whole IDX file, written from the format's definition."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,9 @@ def place(tmp_path_factory):
 
 @given(array=arrays, zipped=st.booleans())
 def test_idx_round_trip(place, array, zipped):
-    path = place(gzip.compress(idx(array), 1), "some.gz") if zipped else place(idx(array))
+    path = (
+        place(gzip.compress(idx(array), 1), "some.gz") if zipped else place(idx(array))
+    )
     back = read_idx(path)
     assert back.dtype == np.uint8
     assert back.shape == array.shape
@@ -49,13 +59,18 @@ def test_idx_round_trip(place, array, zipped):
 def test_idx_truncated_anywhere(place, array, data):
     whole = idx(array)
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(ValueError, match=r"some-idx cannot be read: .* Fetch the file again"):
+    with pytest.raises(
+        ValueError, match=r"some-idx cannot be read: .* Fetch the file again"
+    ):
         read_idx(place(whole[:cut]))
 
 
 @given(array=arrays, extra=st.binary(min_size=1, max_size=9))
 def test_idx_with_trailing_bytes(place, array, extra):
-    with pytest.raises(ValueError, match=f"that is {array.size} bytes, but {array.size + len(extra)} follow"):
+    with pytest.raises(
+        ValueError,
+        match=f"that is {array.size} bytes, but {array.size + len(extra)} follow",
+    ):
         read_idx(place(idx(array) + extra))
 
 
@@ -65,19 +80,32 @@ def test_idx_with_a_wrong_magic_byte(place, array, position, value):
     if content[position] == value:
         value = (value + 1) % 256
     content[position] = value
-    if position == 3 and 1 <= value <= 3:  # another number of dimensions can be a lawful file: then it is that one
+    if (
+        position == 3 and 1 <= value <= 3
+    ):  # another number of dimensions can be a lawful file: then it is that one
         start = 4 + 4 * value
-        shape = struct.unpack(f">{value}I", content[4:start]) if len(content) >= start else None
+        shape = (
+            struct.unpack(f">{value}I", content[4:start])
+            if len(content) >= start
+            else None
+        )
         if shape and math.prod(shape) == len(content) - start:
             assert read_idx(place(bytes(content))).shape == shape
             return
-    wrong = {0: "two zero bytes", 1: "two zero bytes", 2: "only uint8", 3: "dimension|header"}[position]
+    wrong = {
+        0: "two zero bytes",
+        1: "two zero bytes",
+        2: "only uint8",
+        3: "dimension|header",
+    }[position]
     with pytest.raises(ValueError, match=wrong):
         read_idx(place(bytes(content)))
 
 
 @given(array=arrays, axis=st.integers(0, 2), count=st.integers(0, 2**32 - 1))
-def test_idx_with_a_lying_count_is_refused_before_memory_is_taken(place, array, axis, count):
+def test_idx_with_a_lying_count_is_refused_before_memory_is_taken(
+    place, array, axis, count
+):
     content, shape = bytearray(idx(array)), list(array.shape)
     axis %= array.ndim
     content[4 + 4 * axis : 8 + 4 * axis], shape[axis] = struct.pack(">I", count), count
@@ -104,7 +132,9 @@ def test_a_name_in_gz_without_a_whole_gzip_file(place, content):
 
 
 @given(position=st.integers(0, 60), bit=st.integers(0, 7))
-def test_a_gzip_file_with_a_flipped_bit_is_refused_unless_it_says_the_same(place, position, bit):
+def test_a_gzip_file_with_a_flipped_bit_is_refused_unless_it_says_the_same(
+    place, position, bit
+):
     array = np.arange(250, dtype=np.uint8)
     content = bytearray(gzip.compress(idx(array), mtime=0))
     content[position] ^= 1 << bit
@@ -113,7 +143,9 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused_unless_it_says_the_same(place
     except ValueError as error:
         assert "flip.gz cannot be read" in str(error)  # noqa: PT017
         return
-    assert position <= 10  # bits of the header, or of the first block's, that change nothing
+    assert (
+        position <= 10
+    )  # bits of the header, or of the first block's, that change nothing
 
 
 def header(*shape: int) -> bytes:
@@ -132,10 +164,15 @@ def folder(tmp_path_factory):
 )
 def test_a_huge_claim_takes_no_memory(folder, shape, zipped, after):
     path = folder / f"huge{'.gz' * zipped}"
-    path.write_bytes(gzip.compress(header(*shape) + after) if zipped else header(*shape) + after)
+    path.write_bytes(
+        gzip.compress(header(*shape) + after) if zipped else header(*shape) + after
+    )
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=rf"huge.* cannot be read: its header says .* but {len(after)} follow"):
+        with pytest.raises(
+            ValueError,
+            match=rf"huge.* cannot be read: its header says .* but {len(after)} follow",
+        ):
             read_idx(path)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
@@ -145,18 +182,28 @@ def test_a_huge_claim_takes_no_memory(folder, shape, zipped, after):
 @pytest.mark.parametrize("shape", [(0, HUGE, HUGE), (HUGE, HUGE, 0), (HUGE, 0, HUGE)])
 def test_a_zero_among_huge_numbers_is_refused_and_the_file_named(folder, shape):
     (folder / "zero").write_bytes(header(*shape))
-    with pytest.raises(ValueError, match=r"zero cannot be read: its header says .*, which is too large\. Fetch"):
+    with pytest.raises(
+        ValueError,
+        match=r"zero cannot be read: its header says .*, which is too large\. Fetch",
+    ):
         read_idx(folder / "zero")
 
 
 def test_one_file_by_hand(folder):
     """Two pictures of 1 × 3, byte by byte from the format's definition."""
-    (folder / "hand").write_bytes(b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x03\x01\x02\x03\xfd\xfe\xff")
+    (folder / "hand").write_bytes(
+        b"\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x03\x01\x02\x03\xfd\xfe\xff"
+    )
     assert read_idx(folder / "hand").tolist() == [[[1, 2, 3]], [[253, 254, 255]]]
 
 
 @pytest.mark.parametrize("dimensions", [0, 4, 255])
 def test_other_numbers_of_dimensions_are_refused(folder, dimensions):
-    (folder / "dimensions").write_bytes(bytes([0, 0, 8, dimensions]) + b"\0\0\0\x01" * dimensions + b"\0")
-    with pytest.raises(ValueError, match=rf"expected 1 dimension \(labels\) to 3 \(pictures\), got {dimensions}"):
+    (folder / "dimensions").write_bytes(
+        bytes([0, 0, 8, dimensions]) + b"\0\0\0\x01" * dimensions + b"\0"
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"expected 1 dimension \(labels\) to 3 \(pictures\), got {dimensions}",
+    ):
         read_idx(folder / "dimensions")

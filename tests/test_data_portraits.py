@@ -1,4 +1,6 @@
-"""Portraits: what is drawn is what is known of it, and captions say only what can be seen."""
+"""Portraits: what is drawn is what is known of it, and captions say only what can be
+seen.
+"""
 
 import re
 from collections import Counter
@@ -9,7 +11,18 @@ import torch
 
 from minilib.data import portrait_captions, portraits
 from minilib.data.portrait_captions import captions, pair_captions, read
-from minilib.data.portraits import COLOURS, HIDDEN, PARTS, SLOTS, VALUES, draw, masks, render, rgb, seen
+from minilib.data.portraits import (
+    COLOURS,
+    HIDDEN,
+    PARTS,
+    SLOTS,
+    VALUES,
+    draw,
+    masks,
+    render,
+    rgb,
+    seen,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +54,18 @@ def test_pictures_have_the_arts_own_size_and_range(people):
 
 
 def test_hidden_pairs_are_seen_by_nobody_but_the_held_out(people):
-    both = [sum(all(getattr(p, a) == v for a, v in pair) for p in people) for pair in HIDDEN]
+    both = [
+        sum(all(getattr(p, a) == v for a, v in pair) for p in people) for pair in HIDDEN
+    ]
     assert both == [0] * len(HIDDEN)
     for pair in HIDDEN:  # each half of a pair is common
         for name, value in pair:
             assert sum(getattr(p, name) == value for p in people) > 50
     held_out = draw(400, 3, "held_out")
-    counts = [sum(all(getattr(p, a) == v for a, v in pair) for p in held_out) for pair in HIDDEN]
+    counts = [
+        sum(all(getattr(p, a) == v for a, v in pair) for p in held_out)
+        for pair in HIDDEN
+    ]
     assert min(counts) > 60
     assert all(portraits.hidden(p) for p in held_out)
 
@@ -65,12 +83,30 @@ def test_attributes_are_independent_and_every_value_and_part_occurs(people):
 
 
 def test_the_colours_are_where_they_are_said_to_be():
-    person = replace(draw(1, 0)[0], background="pink", skin="dark", hair="green", hat="no hat", glasses="no glasses")
-    parts = ("skin/base", "clothing/variant04", PARTS["eyes"][0], "", "", PARTS["sad"][0], "hair/long13", "")
+    person = replace(
+        draw(1, 0)[0],
+        background="pink",
+        skin="dark",
+        hair="green",
+        hat="no hat",
+        glasses="no glasses",
+    )
+    parts = (
+        "skin/base",
+        "clothing/variant04",
+        PARTS["eyes"][0],
+        "",
+        "",
+        PARTS["sad"][0],
+        "hair/long13",
+        "",
+    )
     x = render([replace(person, top="yellow", beard="no beard", parts=parts)])[0]
     for place, code in (((0, 0), COLOURS["background"]["pink"]), ((3, 8), COLOURS["hair"]["green"]),
                         ((12, 7), COLOURS["skin"]["dark"]), ((15, 5), COLOURS["top"]["yellow"])):  # fmt: skip
-        assert torch.allclose(colour(x, place), torch.tensor(rgb(code)), atol=1e-3), place
+        assert torch.allclose(colour(x, place), torch.tensor(rgb(code)), atol=1e-3), (
+            place
+        )
 
 
 def test_masks_name_one_slot_a_place_and_it_is_the_one_that_shows(people):
@@ -98,12 +134,20 @@ def test_what_cannot_be_seen_is_not_named():
 def test_a_change_of_what_is_seen_changes_the_picture(people):
     for person, shown in zip(people[:60], seen(people[:60]), strict=True):
         other = "red" if person.hair != "red" else "blue"
-        changed = (render([person]) - render([replace(person, hair=other)])).abs().amax(dim=1).gt(0.1).sum()
+        changed = (
+            (render([person]) - render([replace(person, hair=other)]))
+            .abs()
+            .amax(dim=1)
+            .gt(0.1)
+            .sum()
+        )
         assert ("hair" not in shown) or changed >= 8
 
 
 def test_thousands_a_second_is_a_matter_of_batches():
-    """Not timed here: a picture costs a row of a table, so two calls of render are enough for 1,000 pictures."""
+    """Not timed here: a picture costs a row of a table, so two calls of render are
+    enough for 1,000 pictures.
+    """
     assert render(draw(1000, 0)).shape[0] == 1000
 
 
@@ -118,7 +162,9 @@ def test_captions_are_true_and_read_back(people, style):
         assert facts
         assert facts.items() <= shown.items()
         if style == "long":
-            assert facts.keys() >= {name for name, value in shown.items() if not value.startswith("no ")}
+            assert facts.keys() >= {
+                name for name, value in shown.items() if not value.startswith("no ")
+            }
         assert set(re.findall("[a-z]+", text)) <= known
         assert "  " not in text
 
@@ -127,18 +173,35 @@ def test_captions_vary_and_depend_on_the_seed(people):
     assert captions(people, 0) == captions(people, 0)
     assert captions(people, 0) != captions(people, 1)
     assert len(set(captions(people, 0, "long"))) > 0.98 * len(people)
-    openings = {text.split(" with ")[0].split(" wearing ")[0] for text in captions(people, 0, "long")}
+    openings = {
+        text.split(" with ")[0].split(" wearing ")[0]
+        for text in captions(people, 0, "long")
+    }
     assert len(openings) > 10
-    with pytest.raises(ValueError, match="unknown style 'poem': use 'long', 'short', 'sloppy'"):
+    with pytest.raises(
+        ValueError, match="unknown style 'poem': use 'long', 'short', 'sloppy'"
+    ):
         captions(people, 0, "poem")
 
 
 def test_every_claim_of_the_issue_s_prompt_is_read():
     assert read("a happy person with long green hair, glasses and a red hat") == [
-        {"mood": "happy", "length": "long", "hair": "green", "glasses": "glasses", "hat": "red"}
+        {
+            "mood": "happy",
+            "length": "long",
+            "hair": "green",
+            "glasses": "glasses",
+            "hat": "red",
+        }
     ]
     assert read("Shades, no hat, GREEN hair, pink bg, frowning") == [
-        {"glasses": "sunglasses", "hat": "no hat", "hair": "green", "background": "pink", "mood": "sad"}
+        {
+            "glasses": "sunglasses",
+            "hat": "no hat",
+            "hair": "green",
+            "background": "pink",
+            "mood": "sad",
+        }
     ]
 
 

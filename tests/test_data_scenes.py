@@ -48,16 +48,32 @@ def test_withheld_pairs_are_in_the_held_out_split_alone(many):
     assert not any(withheld(s) for s in many)
     held_out = draw(200, 0, "held_out")
     assert all(withheld(s) for s in held_out)
-    stars = sum(any((t.colour, t.shape) == ("purple", "star") for t in s.things) for s in held_out)
-    circles = sum(s.arrangement == "beside" and all(t.shape == "circle" for t in s.things) for s in held_out)
+    stars = sum(
+        any((t.colour, t.shape) == ("purple", "star") for t in s.things)
+        for s in held_out
+    )
+    circles = sum(
+        s.arrangement == "beside" and all(t.shape == "circle" for t in s.things)
+        for s in held_out
+    )
     assert min(stars, circles) > 5
-    for name, value in (("colour", "purple"), ("shape", "star"), ("texture", "striped"), ("shape", "cross")):
+    for name, value in (
+        ("colour", "purple"),
+        ("shape", "star"),
+        ("texture", "striped"),
+        ("shape", "cross"),
+    ):
         assert sum(any(getattr(t, name) == value for t in s.things) for s in many) > 100
 
 
 def test_everything_occurs(many):
     things = [t for s in many for t in s.things]
-    for name, values in (("shape", SHAPES), ("colour", TINTS), ("size", SIZES), ("texture", TEXTURES)):
+    for name, values in (
+        ("shape", SHAPES),
+        ("colour", TINTS),
+        ("size", SIZES),
+        ("texture", TEXTURES),
+    ):
         assert {getattr(t, name) for t in things} == set(values)
     assert {s.arrangement for s in many} == set(ARRANGEMENTS)
     assert {s.background for s in many} == set(GROUNDS)
@@ -79,7 +95,10 @@ def test_nothing_leaves_the_picture_or_is_narrower_than_ten_pixels(many):
     for scene in many[:300]:
         for thing in scene.things:
             mask = scenes.coverage([thing], 32)[0][0] > 0.1
-            rows, columns = mask.any(dim=1).nonzero()[:, 0], mask.any(dim=0).nonzero()[:, 0]
+            rows, columns = (
+                mask.any(dim=1).nonzero()[:, 0],
+                mask.any(dim=0).nonzero()[:, 0],
+            )
             assert min(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 >= 10, thing
             half = SIZES[thing.size] / 2
             assert half - 0.01 <= thing.x <= 1.01 - half, thing
@@ -92,18 +111,35 @@ def test_shapes_are_where_and_what_they_are(shape):
     assert mask[64, 64]
     assert torch.equal(mask, mask.flip(1))  # all are symmetric from left to right
     assert torch.equal(mask, mask.flip(0)) == (shape not in ("triangle", "star"))
-    share = {"circle": 0.503, "square": 0.518, "diamond": 0.32, "cross": 0.361, "star": 0.21, "triangle": 0.296}[shape]
+    share = {
+        "circle": 0.503,
+        "square": 0.518,
+        "diamond": 0.32,
+        "cross": 0.361,
+        "star": 0.21,
+        "triangle": 0.296,
+    }[shape]
     assert float(mask.float().mean()) == pytest.approx(share, abs=0.03)
     x = render([alone(shape, "blue")], 128)[0]
-    assert torch.allclose((x[:, 64, 64] + 1) / 2, torch.tensor(rgb(TINTS["blue"])), atol=0.01)
-    assert torch.allclose((x[:, 0, 0] + 1) / 2, torch.tensor(rgb(GROUNDS["white"])), atol=0.01)
+    assert torch.allclose(
+        (x[:, 64, 64] + 1) / 2, torch.tensor(rgb(TINTS["blue"])), atol=0.01
+    )
+    assert torch.allclose(
+        (x[:, 0, 0] + 1) / 2, torch.tensor(rgb(GROUNDS["white"])), atol=0.01
+    )
 
 
 def test_textures_darken_a_share_of_a_thing():
-    solid, striped, dotted = (render([alone("square", texture=t)], 64)[0, 0] for t in TEXTURES)
+    solid, striped, dotted = (
+        render([alone("square", texture=t)], 64)[0, 0] for t in TEXTURES
+    )
     inside = masks(alone("square"), 64)[0]
-    assert float((striped < solid - 0.5)[inside].float().mean()) == pytest.approx(0.5, abs=0.06)
-    assert float((dotted < solid - 0.5)[inside].float().mean()) == pytest.approx(0.36, abs=0.06)
+    assert float((striped < solid - 0.5)[inside].float().mean()) == pytest.approx(
+        0.5, abs=0.06
+    )
+    assert float((dotted < solid - 0.5)[inside].float().mean()) == pytest.approx(
+        0.36, abs=0.06
+    )
     middle = striped[12:52, 12:52]
     assert (middle.std(dim=1) < 0.01).all()  # stripes lie
     assert (middle.std(dim=0) > 0.3).all()
@@ -131,7 +167,9 @@ def test_masks_edges_and_key_points_agree_with_the_picture(many):
         assert border.sum() < seen.sum()
         assert points.shape == (len(scene.things), 2)
         ground = torch.tensor(rgb(GROUNDS[scene.background]))
-        deep = ~torch.nn.functional.max_pool2d(seen.any(dim=0).float()[None], 5, 1, 2).bool()[0]
+        deep = ~torch.nn.functional.max_pool2d(
+            seen.any(dim=0).float()[None], 5, 1, 2
+        ).bool()[0]
         assert ((render([scene], 64)[0][:, deep].T + 1) / 2 - ground).abs().max() < 0.01
 
 
@@ -140,7 +178,11 @@ def true_of(claims, scene):
     if claims.background not in (None, scene.background):
         return False
     fits = [
-        [all(getattr(t, a) == v for a, v in told.attributes.items()) for t in scene.things] for told in claims.phrases
+        [
+            all(getattr(t, a) == v for a, v in told.attributes.items())
+            for t in scene.things
+        ]
+        for told in claims.phrases
     ]
     for told, who in zip(claims.phrases, fits, strict=True):
         if sum(who) < 1 or told.count not in (None, sum(who)):
@@ -176,26 +218,45 @@ def test_captions_vary_and_depend_on_the_seed(many):
         captions(many, 0, "poem")
     text = " ".join(captions(many, 0))
     assert all(f" {saying} " in text for pair in SAYINGS.values() for saying in pair)
-    assert {plural("cross"), plural("star"), "three", "4"} <= set(text.replace(",", "").split())
+    assert {plural("cross"), plural("star"), "three", "4"} <= set(
+        text.replace(",", "").split()
+    )
 
 
 def test_converses_say_the_same():
-    assert read("a red circle left of a blue star") == read("a blue star right of a red circle")
-    assert read("a red circle inside a blue square") == read("A blue square around a red circle.")
-    assert read("a red circle above a star, mint bg") == read("a star below a red circle on a mint background")
-    assert read("3 red stars").phrases[0].count == read("three red stars").phrases[0].count == 3
+    assert read("a red circle left of a blue star") == read(
+        "a blue star right of a red circle"
+    )
+    assert read("a red circle inside a blue square") == read(
+        "A blue square around a red circle."
+    )
+    assert read("a red circle above a star, mint bg") == read(
+        "a star below a red circle on a mint background"
+    )
+    assert (
+        read("3 red stars").phrases[0].count
+        == read("three red stars").phrases[0].count
+        == 3
+    )
     assert read("one red star").phrases[0].count == 1
     assert read("a star and a cross").phrases == read("star, cross").phrases
 
 
-@pytest.mark.parametrize("text", ["a red dragon", "red", "a red circle left of", "a big circle"])
+@pytest.mark.parametrize(
+    "text", ["a red dragon", "red", "a red circle left of", "a big circle"]
+)
 def test_what_no_scene_has_is_refused(text):
     with pytest.raises(ValueError, match="what is meant by"):
         read(text)
 
 
 def test_the_textures_of_narrow_things_are_plain(many):
-    thin = [t for s in many for t in s.things if t.size == "small" and t.shape in ("star", "cross")]
+    thin = [
+        t
+        for s in many
+        for t in s.things
+        if t.size == "small" and t.shape in ("star", "cross")
+    ]
     assert {t.texture for t in thin} == {"solid"}
     assert scenes.PERIOD * 32 == 4
 

@@ -32,7 +32,10 @@ def draws(batch: int, seed: int = 0) -> Draw:
 
 
 def pictures(batch: int, *shape: int) -> torch.Tensor:
-    return torch.rand(batch, *shape, generator=torch.Generator().manual_seed(9)) * 1.8 - 0.9
+    return (
+        torch.rand(batch, *shape, generator=torch.Generator().manual_seed(9)) * 1.8
+        - 0.9
+    )
 
 
 WAYS = [
@@ -47,7 +50,10 @@ ways = pytest.mark.parametrize("way", WAYS)
 
 def mixture(seed: int = 0, std: float = 0.3) -> GaussianMixture:
     g = torch.Generator().manual_seed(seed)
-    means, weights = torch.randn(4, 2, generator=g, dtype=torch.float64), torch.rand(4, generator=g).double() + 0.1
+    means, weights = (
+        torch.randn(4, 2, generator=g, dtype=torch.float64),
+        torch.rand(4, generator=g).double() + 0.1,
+    )
     return GaussianMixture(means, std, weights / weights.sum())
 
 
@@ -70,7 +76,9 @@ def test_a_way_to_spoil_keeps_the_shape_spoils_and_leaves_its_input_alone(way, s
 
 @ways
 def test_a_sample_is_spoilt_the_same_alone_and_in_company(way):
-    """Two processes that hold three rows each must see what one sees that holds all six."""
+    """Two processes that hold three rows each must see what one sees that holds all
+    six.
+    """
     x = pictures(6, 1, 8, 8)
     half = Draw(torch.Generator().manual_seed(0), slice(3, 6), 6)
     assert torch.equal(way(x, draws(6))[3:], way(x[3:], half))
@@ -78,29 +86,44 @@ def test_a_sample_is_spoilt_the_same_alone_and_in_company(way):
 
 def test_noise_has_the_level_that_was_asked_for():
     x = torch.zeros(400, 1, 16, 16)
-    assert add_noise(x, draws(400), sigma=0.5).std().item() == pytest.approx(0.5, rel=0.01)
+    assert add_noise(x, draws(400), sigma=0.5).std().item() == pytest.approx(
+        0.5, rel=0.01
+    )
     levels = add_any_noise(x, draws(400), low=0.1, high=10.0).flatten(1).std(dim=1)
     assert 0.085 < levels.min() < 0.2
     assert 5 < levels.max() < 11.5
-    assert levels.log().mean().item() == pytest.approx(0.0, abs=0.2)  # the middle of log 0.1 … log 10
+    assert levels.log().mean().item() == pytest.approx(
+        0.0, abs=0.2
+    )  # the middle of log 0.1 … log 10
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 1.0])
 def test_masks_and_salt_hit_the_fraction_that_was_asked_for(fraction):
     x = pictures(200, 3, 16, 16)
-    masked, salted = mask_pixels(x, draws(200), fraction), salt_and_pepper(x, draws(200), fraction)
+    masked, salted = (
+        mask_pixels(x, draws(200), fraction),
+        salt_and_pepper(x, draws(200), fraction),
+    )
     assert (masked == 0).float().mean().item() == pytest.approx(fraction, abs=0.01)
     assert torch.equal(masked[masked != 0], x[masked != 0])
     assert (salted == 1).float().mean().item() == pytest.approx(fraction / 2, abs=0.01)
     assert (salted == -1).float().mean().item() == pytest.approx(fraction / 2, abs=0.01)
     untouched = salted.abs() != 1
     assert torch.equal(salted[untouched], x[untouched])
-    for spoilt in (masked == 0, salted.abs() == 1):  # a pixel is hit in all its channels or in none
+    for spoilt in (
+        masked == 0,
+        salted.abs() == 1,
+    ):  # a pixel is hit in all its channels or in none
         assert torch.equal(spoilt.all(dim=1), spoilt.any(dim=1))
 
 
 @settings(max_examples=20)
-@given(height=st.integers(3, 9), width=st.integers(3, 9), side=st.integers(1, 3), seed=st.integers(0, 99))
+@given(
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    side=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
 def test_one_square_is_erased_and_it_lies_inside(height, width, side, seed):
     x = torch.ones(3, 2, height, width)
     spoilt = erase_square(x, draws(3, seed), side)
@@ -122,8 +145,12 @@ def test_every_place_for_the_square_occurs():
 def test_the_target_is_the_clean_picture():
     x = pictures(50, 1, 8, 8)
     identity = torch.nn.Identity()
-    loss = denoising_loss(identity, x, draws(50), lambda x, draw: add_noise(x, draw, sigma=0.3))
-    assert loss.item() == pytest.approx(0.09, rel=0.05)  # what it costs to copy is the noise's variance
+    loss = denoising_loss(
+        identity, x, draws(50), lambda x, draw: add_noise(x, draw, sigma=0.3)
+    )
+    assert loss.item() == pytest.approx(
+        0.09, rel=0.05
+    )  # what it costs to copy is the noise's variance
     assert denoising_loss(identity, x, draws(50), lambda x, draw: x) == 0
     assert denoising_loss(lambda noisy: x, x, draws(50), lambda x, draw: x + 100) == 0
 
@@ -131,18 +158,23 @@ def test_the_target_is_the_clean_picture():
 def test_without_corruption_the_denoising_vae_is_the_vae():
     torch.manual_seed(0)
     model, x = VAE(), pictures(5, 1, 28, 28)
-    assert denoising_vae_loss(model, x, draws(5), lambda x, draw: x).item() == pytest.approx(
-        vae_loss(model, x, draws(5)).item(), rel=1e-6
-    )
+    assert denoising_vae_loss(
+        model, x, draws(5), lambda x, draw: x
+    ).item() == pytest.approx(vae_loss(model, x, draws(5)).item(), rel=1e-6)
 
 
 def test_the_denoising_vae_sees_the_spoilt_picture_and_must_explain_the_clean_one():
     torch.manual_seed(0)
     model, x = VAE(), pictures(5, 1, 28, 28)
     seen = []
-    model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.encoder.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0])
+    )
     explained = []
-    whole, model.log_likelihood = model.log_likelihood, lambda x, z: (explained.append(x), whole(x, z))[1]
+    whole, model.log_likelihood = (
+        model.log_likelihood,
+        lambda x, z: (explained.append(x), whole(x, z))[1],
+    )
     denoising_vae_loss(model, x, draws(5), lambda x, draw: -x).backward()
     assert torch.equal(seen[0], -x)
     assert torch.equal(explained[0], x)
@@ -175,12 +207,18 @@ def test_every_part_of_the_network_learns():
     torch.manual_seed(0)
     model = WideAutoencoder()
     denoising_loss(model, pictures(4, 1, 28, 28), draws(4), WAYS[0]).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()
+    )
 
 
-@pytest.mark.parametrize("x", [torch.zeros(2, 28, 28), torch.zeros(2, 3, 28, 28), torch.zeros(2, 1, 32, 32)])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(2, 28, 28), torch.zeros(2, 3, 28, 28), torch.zeros(2, 1, 32, 32)]
+)
 def test_the_network_says_what_it_wants(x):
-    with pytest.raises(ValueError, match=r"expected a floating-point x of shape \(B, 1, 28, 28\)"):
+    with pytest.raises(
+        ValueError, match=r"expected a floating-point x of shape \(B, 1, 28, 28\)"
+    ):
         WideAutoencoder()(x)
 
 
@@ -188,27 +226,45 @@ def test_the_network_says_what_it_wants(x):
 
 
 @settings(max_examples=20)
-@given(seed=st.integers(0, 999), std=st.sampled_from([0.0, 0.2, 1.0]), sigma=st.sampled_from([0.3, 1.0, 4.0]))
+@given(
+    seed=st.integers(0, 999),
+    std=st.sampled_from([0.0, 0.2, 1.0]),
+    sigma=st.sampled_from([0.3, 1.0, 4.0]),
+)
 def test_tweedie_the_best_denoiser_is_the_score(seed, std, sigma):
-    """The posterior mean on one side, the gradient of the log-density by automatic differentiation on the other."""
+    """The posterior mean on one side, the gradient of the log-density by automatic
+    differentiation on the other.
+    """
     data = mixture(seed, std)
-    x = 2 * torch.randn(40, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = 2 * torch.randn(
+        40, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     x.requires_grad_()
     (score,) = torch.autograd.grad(data.log_density(x, sigma).sum(), x)
-    assert torch.allclose(tweedie_score(data.denoise(x, sigma), x, sigma), score, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(
+        tweedie_score(data.denoise(x, sigma), x, sigma), score, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_the_mixture_is_that_of_torch():
     data, sigma = mixture(), 0.7
-    parts = torch.distributions.MultivariateNormal(data.means, (data.std**2 + sigma**2) * torch.eye(2).double())
-    theirs = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(data.weights), parts)
+    parts = torch.distributions.MultivariateNormal(
+        data.means, (data.std**2 + sigma**2) * torch.eye(2).double()
+    )
+    theirs = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(data.weights), parts
+    )
     x = torch.randn(30, 2, dtype=torch.float64)
     assert torch.allclose(data.log_density(x, sigma), theirs.log_prob(x), rtol=1e-12)
 
 
 def test_the_posterior_mean_by_brute_force():
     """Bayes' rule on a fine grid of clean points, in one dimension."""
-    data = GaussianMixture(torch.tensor([[-1.0], [0.5]], dtype=torch.float64), 0.2, torch.tensor([0.3, 0.7]).double())
+    data = GaussianMixture(
+        torch.tensor([[-1.0], [0.5]], dtype=torch.float64),
+        0.2,
+        torch.tensor([0.3, 0.7]).double(),
+    )
     clean = torch.linspace(-4, 4, 20_001, dtype=torch.float64)
     prior = data.log_density(clean[:, None], 0.0).exp()
     for noisy in (-2.0, -0.3, 0.1, 3.0):
@@ -250,9 +306,15 @@ def test_gaussian_fill_on_two_numbers_is_the_regression_line():
 
 
 def test_gaussian_fill_is_the_least_squares_fit():
-    """On the very data whose moments it was given, without ridge, no other linear guess is better."""
+    """On the very data whose moments it was given, without ridge, no other linear guess
+    is better.
+    """
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(300, 6, generator=g, dtype=torch.float64) @ torch.randn(6, 6, generator=g, dtype=torch.float64) + 2
+    x = (
+        torch.randn(300, 6, generator=g, dtype=torch.float64)
+        @ torch.randn(6, 6, generator=g, dtype=torch.float64)
+        + 2
+    )
     seen = torch.tensor([True, False, True, True, False, True])
     covariance = torch.cov(x.T)
     filled = gaussian_fill(x, seen, x.mean(dim=0), covariance, ridge=0.0)
@@ -263,8 +325,16 @@ def test_gaussian_fill_is_the_least_squares_fit():
 
 
 def test_a_number_that_never_varies_does_no_harm():
-    covariance, mean = torch.diag(torch.tensor([0.0, 1.0, 0.0])), torch.tensor([-1.0, 0.0, -1.0])
-    filled = gaussian_fill(torch.tensor([[-1.0, 0.5, 7.0]]), torch.tensor([True, True, False]), mean, covariance)
+    covariance, mean = (
+        torch.diag(torch.tensor([0.0, 1.0, 0.0])),
+        torch.tensor([-1.0, 0.0, -1.0]),
+    )
+    filled = gaussian_fill(
+        torch.tensor([[-1.0, 0.5, 7.0]]),
+        torch.tensor([True, True, False]),
+        mean,
+        covariance,
+    )
     assert filled[0].tolist() == pytest.approx([-1.0, 0.5, -1.0])
 
 
@@ -283,7 +353,11 @@ def test_noise_falls_by_equal_factors():
 
 
 def test_walking_down_with_the_best_denoiser_draws_from_the_data():
-    data = GaussianMixture(torch.tensor([[-2.0], [1.0]], dtype=torch.float64), 0.3, torch.tensor([0.25, 0.75]).double())
+    data = GaussianMixture(
+        torch.tensor([[-2.0], [1.0]], dtype=torch.float64),
+        0.3,
+        torch.tensor([0.25, 0.75]).double(),
+    )
     g = torch.Generator().manual_seed(0)
     noisy = 40 * torch.randn(20_000, 1, generator=g, dtype=torch.float64)
     drawn = walk_down(data.denoise, noisy, falling_noise(40.0, 0.01, 200), g)[:, 0]
@@ -299,13 +373,20 @@ def test_the_walk_tells_the_denoiser_each_level_and_ends_on_its_last_guess():
         levels.append(sigma)
         return torch.full_like(x, float(len(levels)))
 
-    x = walk_down(denoise, torch.randn(3, 1, 2, 2), [2.0, 1.0, 0.5], torch.Generator().manual_seed(0))
+    x = walk_down(
+        denoise,
+        torch.randn(3, 1, 2, 2),
+        [2.0, 1.0, 0.5],
+        torch.Generator().manual_seed(0),
+    )
     assert levels == [2.0, 1.0, 0.5]
     assert torch.equal(x, torch.full((3, 1, 2, 2), 3.0))
 
 
 def test_a_step_has_the_posteriors_mean_and_spread():
-    """One step from 2 to 1, for a clean number that is known: against Bayes' rule for two Gaussians."""
+    """One step from 2 to 1, for a clean number that is known: against Bayes' rule for
+    two Gaussians.
+    """
     g = torch.Generator().manual_seed(0)
     noisy = torch.full((200_000,), 3.0, dtype=torch.float64)
     after = []
@@ -315,7 +396,8 @@ def test_a_step_has_the_posteriors_mean_and_spread():
         return torch.zeros_like(x)
 
     walk_down(denoise, noisy, [2.0, 1.0], g)
-    # clean 0, so the lower one is N(0, 1) before it is seen through noise of variance 2² − 1²
+    # clean 0, so the lower one is N(0, 1) before it is seen through noise of variance
+    # 2² − 1²
     variance = 1 / (1 / 1 + 1 / 3)
     assert after[1].mean().item() == pytest.approx(variance * 3 / 3, abs=0.01)
     assert after[1].std().item() == pytest.approx(math.sqrt(variance), rel=0.01)

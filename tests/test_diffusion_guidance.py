@@ -14,14 +14,25 @@ from minilib.diffusion.guidance import (
     text_fit,
     uphill,
 )
-from minilib.diffusion.sampling import Guess, ancestral, ddim, dpm_solver, last, probability_flow
+from minilib.diffusion.sampling import (
+    Guess,
+    ancestral,
+    ddim,
+    dpm_solver,
+    last,
+    probability_flow,
+)
 from minilib.diffusion.schedule import Schedule, cosine_beta, even
 from minilib.noisy_clip import NoisyCLIP
 from minilib.vit import ViTConfig
 
 CHAIN = Schedule(cosine_beta())
 STEPS = even(1000, 150)
-STD, AIM, SURE = 1.0, 1.5, 0.5  # data N(0, STD²); the "classifier" likes what lies near AIM, to within SURE
+STD, AIM, SURE = (
+    1.0,
+    1.5,
+    0.5,
+)  # data N(0, STD²); the "classifier" likes what lies near AIM, to within SURE
 
 
 def gaussian(x_t, t):
@@ -31,26 +42,52 @@ def gaussian(x_t, t):
 
 
 def log_probability(x_t, t):
-    """log p(y | x_t) of a y that is x_0 with noise SURE: Gaussian, and known, as x_0 given x_t is."""
+    """log p(y | x_t) of a y that is x_0 with noise SURE: Gaussian, and known, as x_0
+    given x_t is.
+    """
     alpha_bar = CHAIN.alpha_bar_at(t, x_t)
     variance = STD**2 * (1 - alpha_bar) / (alpha_bar * STD**2 + 1 - alpha_bar) + SURE**2
-    return (-(gaussian(x_t, t).x_0 - AIM).square() / (2 * variance) - variance.log() / 2).flatten(1).sum(dim=1)
+    return (
+        (-(gaussian(x_t, t).x_0 - AIM).square() / (2 * variance) - variance.log() / 2)
+        .flatten(1)
+        .sum(dim=1)
+    )
 
 
 def noise(n):
-    return torch.randn(n, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(
+        n, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def draw(kind, s):
     generator = torch.Generator().manual_seed(1)
     if kind == "ddim":
-        return last(ddim(guided(gaussian, CHAIN, log_probability, s), CHAIN, noise(10_000), STEPS))
+        return last(
+            ddim(
+                guided(gaussian, CHAIN, log_probability, s), CHAIN, noise(10_000), STEPS
+            )
+        )
     if kind == "ancestral, by the score":
-        return last(ancestral(guided(gaussian, CHAIN, log_probability, s), CHAIN, noise(10_000), STEPS, generator))
-    return last(ancestral_guided(gaussian, CHAIN, log_probability, s, noise(10_000), STEPS, generator))
+        return last(
+            ancestral(
+                guided(gaussian, CHAIN, log_probability, s),
+                CHAIN,
+                noise(10_000),
+                STEPS,
+                generator,
+            )
+        )
+    return last(
+        ancestral_guided(
+            gaussian, CHAIN, log_probability, s, noise(10_000), STEPS, generator
+        )
+    )
 
 
-@pytest.mark.parametrize("kind", ["ddim", "ancestral, by the score", "ancestral, by the mean"])
+@pytest.mark.parametrize(
+    "kind", ["ddim", "ancestral, by the score", "ancestral, by the mean"]
+)
 def test_with_scale_1_and_the_exact_classifier_bayes_rule_is_what_is_drawn(kind):
     """The posterior of a Gaussian seen through Gaussian noise: precisions add up."""
     x = draw(kind, s=1.0)
@@ -59,7 +96,9 @@ def test_with_scale_1_and_the_exact_classifier_bayes_rule_is_what_is_drawn(kind)
     assert float(x.std()) == pytest.approx(precision**-0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ["ddim", "ancestral, by the score", "ancestral, by the mean"])
+@pytest.mark.parametrize(
+    "kind", ["ddim", "ancestral, by the score", "ancestral, by the mean"]
+)
 def test_a_larger_scale_goes_further_and_varies_less(kind):
     none, one, three = (draw(kind, s) for s in (0.0, 1.0, 3.0))
     assert none.mean().abs() < 0.05 < one.mean() < three.mean()
@@ -68,8 +107,18 @@ def test_a_larger_scale_goes_further_and_varies_less(kind):
 
 def test_scale_0_is_no_guidance_at_all():
     assert guided(gaussian, CHAIN, log_probability, 0.0) is gaussian
-    plain = last(ancestral(gaussian, CHAIN, noise(5), STEPS, torch.Generator().manual_seed(2)))
-    calm = ancestral_guided(gaussian, CHAIN, log_probability, 0.0, noise(5), STEPS, torch.Generator().manual_seed(2))
+    plain = last(
+        ancestral(gaussian, CHAIN, noise(5), STEPS, torch.Generator().manual_seed(2))
+    )
+    calm = ancestral_guided(
+        gaussian,
+        CHAIN,
+        log_probability,
+        0.0,
+        noise(5),
+        STEPS,
+        torch.Generator().manual_seed(2),
+    )
     assert torch.equal(last(calm), plain)
 
 
@@ -87,7 +136,9 @@ def test_the_push_is_that_of_the_paper_in_eps():
     x, t, s = noise(4), torch.full((4,), 300), 2.5
     alpha_bar = CHAIN.alpha_bar[300]
     to_eps = lambda x_0: (x - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()  # noqa: E731
-    expected = to_eps(gaussian(x, t).x_0) - s * (1 - alpha_bar).sqrt() * uphill(log_probability, x, t)
+    expected = to_eps(gaussian(x, t).x_0) - s * (1 - alpha_bar).sqrt() * uphill(
+        log_probability, x, t
+    )
     found = guided(gaussian, CHAIN, log_probability, s)(x, t)
     assert torch.allclose(to_eps(found.x_0), expected)
     assert found.share is None
@@ -96,13 +147,22 @@ def test_the_push_is_that_of_the_paper_in_eps():
 def test_the_step_of_the_mean_is_scale_times_variance_times_slope():
     x, s, g = noise(4), 1.7, torch.Generator()
     (t, step), *_ = CHAIN.walk([500, 0])
-    a = next(ancestral_guided(gaussian, CHAIN, log_probability, s, x, [500, 0], g.manual_seed(3)))
+    a = next(
+        ancestral_guided(
+            gaussian, CHAIN, log_probability, s, x, [500, 0], g.manual_seed(3)
+        )
+    )
     b = next(ancestral(gaussian, CHAIN, x, [500, 0], g.manual_seed(3)))
-    assert torch.allclose(a - b, s * step.beta_tilde_clipped * uphill(log_probability, x, torch.full((4,), t)))
+    assert torch.allclose(
+        a - b,
+        s * step.beta_tilde_clipped * uphill(log_probability, x, torch.full((4,), t)),
+    )
 
 
 def test_the_solver_and_the_ode_are_guided_by_the_same_denoiser():
-    """In fractions of a step too; with no chance involved, they stretch noise into the posterior."""
+    """In fractions of a step too; with no chance involved, they stretch noise into the
+    posterior.
+    """
     bayes, x = guided(gaussian, CHAIN, log_probability, 1.0), noise(200)
     precision = 1 / STD**2 + 1 / SURE**2
     expected = AIM / SURE**2 / precision + x * precision**-0.5
@@ -121,11 +181,17 @@ def test_each_picture_is_pushed_by_its_own_probability():
     x, t = noise(6), torch.tensor([0, 10, 100, 500, 900, 999])
     together = uphill(log_probability, x, t)
     for i in range(6):
-        assert torch.allclose(together[i : i + 1], uphill(log_probability, x[i : i + 1], t[i : i + 1]), atol=1e-14)
+        assert torch.allclose(
+            together[i : i + 1],
+            uphill(log_probability, x[i : i + 1], t[i : i + 1]),
+            atol=1e-14,
+        )
 
 
 def test_guided_sampling_keeps_no_graph():
-    for x in ancestral_guided(gaussian, CHAIN, log_probability, 1.0, noise(3), [500, 100], torch.Generator()):
+    for x in ancestral_guided(
+        gaussian, CHAIN, log_probability, 1.0, noise(3), [500, 100], torch.Generator()
+    ):
         assert torch.is_grad_enabled()
         assert not x.requires_grad
 
@@ -143,9 +209,15 @@ def refuse(x_t, t):
 
 
 def test_scale_1_is_told_and_scale_0_is_untold_to_the_bit():
-    x, t = 2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.long)
+    x, t = (
+        2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(50, dtype=torch.long),
+    )
     told = linear(0.7, 0.1)
-    for w, mixed in ((1, classifier_free(told, refuse, 1)), (0, classifier_free(refuse, told, 0))):
+    for w, mixed in (
+        (1, classifier_free(told, refuse, 1)),
+        (0, classifier_free(refuse, told, 0)),
+    ):
         guess = mixed(x, t)
         assert torch.equal(guess.x_0, told(x, t).x_0.clamp(-1, 1)), w
         assert torch.equal(guess.share, told(x, t).share)
@@ -163,7 +235,11 @@ def test_the_mixture_goes_from_untold_towards_told_and_is_clipped_last(w):
 
 def test_mixing_x_0_is_mixing_eps():
     """Ho and Salimans (2022, eq. 6) mix eps; theirs is w - 1."""
-    x, t, w = torch.linspace(-0.2, 0.2, 5, dtype=torch.float64)[:, None], torch.full((5,), 300), 1.5
+    x, t, w = (
+        torch.linspace(-0.2, 0.2, 5, dtype=torch.float64)[:, None],
+        torch.full((5,), 300),
+        1.5,
+    )
     alpha_bar = CHAIN.alpha_bar_at(t, x)
 
     def eps(guess):
@@ -181,7 +257,9 @@ def test_mixing_x_0_is_mixing_eps():
 def clip():
     torch.manual_seed(0)
     text = TextConfig(words=20, length=8, width=16, depth=1, heads=2)
-    model = NoisyCLIP(CLIPConfig(text, ViTConfig(size=8, patch=2, dim=16, depth=2, heads=2), dim=8))
+    model = NoisyCLIP(
+        CLIPConfig(text, ViTConfig(size=8, patch=2, dim=16, depth=2, heads=2), dim=8)
+    )
     torch.nn.init.normal_(model.time[2].weight)
     return model.eval()
 
@@ -203,7 +281,9 @@ def test_the_text_fit_is_the_diagonal_of_clips_table(clip):
 def test_the_content_fit_is_a_cosine_with_the_reference_of_the_same_step(clip):
     x, reference, asked = pictures(0), pictures(1), []
     fit = content_fit(clip, lambda t: (asked.append(t), reference)[1])(x, T)
-    cosine = torch.cosine_similarity(clip.embed_image(x, T), clip.embed_image(reference, T))
+    cosine = torch.cosine_similarity(
+        clip.embed_image(x, T), clip.embed_image(reference, T)
+    )
     assert torch.allclose(fit, clip.logit_scale.exp() * cosine, atol=1e-5)
     assert torch.equal(asked[0], T)
     most = content_fit(clip, lambda t: x)(x, T)
@@ -222,7 +302,9 @@ def test_style_forgets_where_and_structure_does_not():
 
     class Bag:
         def patches(self, x, t):
-            return [torch.nn.functional.pixel_unshuffle(x, 2).flatten(2).transpose(1, 2)]
+            return [
+                torch.nn.functional.pixel_unshuffle(x, 2).flatten(2).transpose(1, 2)
+            ]
 
     x = pictures(0)
     moved = x.roll((2, 4), dims=(2, 3))  # by whole patches
@@ -242,17 +324,24 @@ def test_a_mixture_is_the_weighted_sum_of_its_wishes_and_of_their_gradients(clip
     a, b = text_fit(clip, TOKENS), style_fit(clip, lambda t: reference)
     both = mixture([(2.0, a), (-3.0, b)])
     assert torch.allclose(both(x, T), 2 * a(x, T) - 3 * b(x, T), atol=1e-5)
-    assert torch.allclose(uphill(both, x, T), 2 * uphill(a, x, T) - 3 * uphill(b, x, T), atol=1e-5)
+    assert torch.allclose(
+        uphill(both, x, T), 2 * uphill(a, x, T) - 3 * uphill(b, x, T), atol=1e-5
+    )
 
 
 def test_every_fit_pushes_the_picture_and_leaves_the_network_alone(clip):
     x, reference = pictures(0), pictures(1)
     for fit in (
         text_fit(clip, TOKENS),
-        *(make(clip, lambda t: reference) for make in (content_fit, structure_fit, style_fit)),
+        *(
+            make(clip, lambda t: reference)
+            for make in (content_fit, structure_fit, style_fit)
+        ),
     ):
         slope = uphill(fit, x, T)
         assert slope.abs().flatten(1).amax(dim=1).min() > 0
-        better = fit(x + 1e-2 * slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True), T)
+        better = fit(
+            x + 1e-2 * slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True), T
+        )
         assert (better > fit(x, T)).all()
     assert all(p.grad is None for p in clip.parameters())

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from minilib.diffusion.inpainting import clue, inpainting_loss, keep_known, random_holes, with_clue
+from minilib.diffusion.inpainting import (
+    clue,
+    inpainting_loss,
+    keep_known,
+    random_holes,
+    with_clue,
+)
 from minilib.diffusion.sampling import Guess, ancestral, ddim, dpm_solver, last
 from minilib.diffusion.schedule import X_0, Schedule, cosine_beta, linear_beta, trailing
 from minilib.train import Draw
@@ -26,11 +32,17 @@ def picture():
 
 @pytest.mark.parametrize("chain", [Schedule(linear_beta()), Schedule(cosine_beta())])
 @pytest.mark.parametrize("sampler", [ddim, dpm_solver, ancestral])
-def test_known_pixels_come_out_to_the_bit_and_the_others_do_not(chain, sampler, picture):
+def test_known_pixels_come_out_to_the_bit_and_the_others_do_not(
+    chain, sampler, picture
+):
     x_0, known = picture
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     generator = [torch.Generator().manual_seed(1)] if sampler is ancestral else []
-    x = last(sampler(keep_known(bold, x_0, known), chain, noise, trailing(1000, 12), *generator))
+    x = last(
+        sampler(
+            keep_known(bold, x_0, known), chain, noise, trailing(1000, 12), *generator
+        )
+    )
     where = known.expand_as(x)
     assert torch.equal(x[where], x_0[where])
     assert (x[~where] != x_0[~where]).all()
@@ -38,11 +50,16 @@ def test_known_pixels_come_out_to_the_bit_and_the_others_do_not(chain, sampler, 
 
 def test_all_known_is_the_picture_and_nothing_known_is_the_denoiser(picture):
     x_0, _ = picture
-    t, everything = torch.zeros(6, dtype=torch.long), torch.ones(6, 1, 8, 8, dtype=torch.bool)
+    t, everything = (
+        torch.zeros(6, dtype=torch.long),
+        torch.ones(6, 1, 8, 8, dtype=torch.bool),
+    )
     x_t = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(keep_known(bold, x_0, everything)(x_t, t).x_0, x_0)
     assert torch.equal(keep_known(bold, x_0, ~everything)(x_t, t).x_0, bold(x_t, t).x_0)
-    assert torch.equal(keep_known(bold, x_0, everything)(x_t, t).share, bold(x_t, t).share)
+    assert torch.equal(
+        keep_known(bold, x_0, everything)(x_t, t).share, bold(x_t, t).share
+    )
 
 
 def test_the_clue_holds_what_is_known_and_no_more(picture):
@@ -67,9 +84,14 @@ def test_holes_are_rectangles_of_a_quarter_to_all_of_the_picture(size):
     for side, length in zip(sides, size, strict=True):
         assert side.min() >= length / 4
         assert side.max() == length
-        assert float(side.float().mean()) == pytest.approx(0.625 * length + 0.5, rel=0.03)  # rounded up
+        assert float(side.float().mean()) == pytest.approx(
+            0.625 * length + 0.5, rel=0.03
+        )  # rounded up
     often = hole.float().mean(dim=0)
-    corner = [sum(1 / n for n in range(1, 3 * length // 4 + 1)) / (3 * length / 4) for length in size]  # n places each
+    corner = [
+        sum(1 / n for n in range(1, 3 * length // 4 + 1)) / (3 * length / 4)
+        for length in size
+    ]  # n places each
     assert float(often[0, 0]) == pytest.approx(corner[0] * corner[1], abs=0.01)
     assert often[size[0] // 2, size[1] // 2] > 2 * often[0, 0]
 
@@ -84,7 +106,9 @@ def test_the_loss_shows_the_network_noise_clue_and_caption():
     x_0 = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[1, 5, 2, 0]] * 5)
     chain = Schedule(linear_beta())
-    inpainting_loss(model, x_0, tokens, draw=draw(5), untold=0.0, schedule=chain, prediction=X_0)
+    inpainting_loss(
+        model, x_0, tokens, draw=draw(5), untold=0.0, schedule=chain, prediction=X_0
+    )
     x, told = seen[0]
     known = x[:, 6:].bool()
     assert x.shape == (5, 7, 8, 8)
@@ -92,4 +116,6 @@ def test_the_loss_shows_the_network_noise_clue_and_caption():
     assert not known.all(dim=(1, 2, 3)).any()
     assert not torch.equal(x[:, :3], x_0)
     assert torch.equal(told, tokens)
-    assert torch.equal(with_clue(lambda x, t, y: x, clue(x_0, known))(x_0, None, None)[:, :3], x_0)
+    assert torch.equal(
+        with_clue(lambda x, t, y: x, clue(x_0, known))(x_0, None, None)[:, :3], x_0
+    )

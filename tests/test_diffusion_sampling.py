@@ -18,7 +18,16 @@ from minilib.diffusion.sampling import (
     probability_flow,
     small_variance,
 )
-from minilib.diffusion.schedule import EPS, X_0, Schedule, V, cosine_beta, even, linear_beta, trailing
+from minilib.diffusion.schedule import (
+    EPS,
+    X_0,
+    Schedule,
+    V,
+    cosine_beta,
+    even,
+    linear_beta,
+    trailing,
+)
 
 CHAIN = Schedule(cosine_beta())
 MEAN, STD = 0.4, 0.3
@@ -32,7 +41,9 @@ def gaussian(x_t, t):
 
 
 def noise(n, seed=0):
-    return torch.randn(n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        n, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def generator(seed=1):
@@ -40,9 +51,13 @@ def generator(seed=1):
 
 
 SAMPLERS = {
-    "ancestral": lambda denoise, x, steps: ancestral(denoise, CHAIN, x, steps, generator()),
+    "ancestral": lambda denoise, x, steps: ancestral(
+        denoise, CHAIN, x, steps, generator()
+    ),
     "ddim": lambda denoise, x, steps: ddim(denoise, CHAIN, x, steps),
-    "ddim, eta 1": lambda denoise, x, steps: ddim(denoise, CHAIN, x, steps, generator(), eta=1.0),
+    "ddim, eta 1": lambda denoise, x, steps: ddim(
+        denoise, CHAIN, x, steps, generator(), eta=1.0
+    ),
     "dpm_solver": lambda denoise, x, steps: dpm_solver(denoise, CHAIN, x, steps),
 }
 samplers = pytest.mark.parametrize("sampler", SAMPLERS)
@@ -60,7 +75,10 @@ def test_what_has_one_picture_draws_that_picture(sampler):
     picture = torch.rand(1, 3, 3, dtype=torch.float64)
     x = torch.randn(4, 1, 3, 3, generator=generator(), dtype=torch.float64)
     steps = even(1000, 7)
-    assert torch.allclose(last(SAMPLERS[sampler](lambda x_t, t: Guess(picture.expand_as(x_t)), x, steps)), picture)
+    assert torch.allclose(
+        last(SAMPLERS[sampler](lambda x_t, t: Guess(picture.expand_as(x_t)), x, steps)),
+        picture,
+    )
 
 
 @samplers
@@ -85,7 +103,9 @@ def test_it_asks_at_the_steps_given_and_holds_no_past_pictures(sampler):
 
     walk = SAMPLERS[sampler](denoise, noise(5), [900, 500, 200, 10])
     for _ in walk:
-        assert sum(ref() is not None for ref in seen) <= 2  # the picture before and the one at hand
+        assert (
+            sum(ref() is not None for ref in seen) <= 2
+        )  # the picture before and the one at hand
     assert asked == [900, 500, 200, 10]
 
 
@@ -99,7 +119,10 @@ def test_noise_makes_a_difference_only_where_it_should(sampler):
 
 
 def test_ancestral_depends_on_its_generator():
-    one, other = (last(ancestral(gaussian, CHAIN, noise(5), even(1000, 5), generator(k))) for k in (1, 2))
+    one, other = (
+        last(ancestral(gaussian, CHAIN, noise(5), even(1000, 5), generator(k)))
+        for k in (1, 2)
+    )
     assert not torch.equal(one, other)
 
 
@@ -121,7 +144,9 @@ def test_more_steps_come_closer_to_the_ode_and_the_solver_comes_closer_faster():
     x = noise(50)
     end, calls = probability_flow(gaussian, CHAIN, x, tolerance=1e-6)
     off = {
-        (name, n): float((last(SAMPLERS[name](gaussian, x, trailing(1000, n))) - end).abs().max())
+        (name, n): float(
+            (last(SAMPLERS[name](gaussian, x, trailing(1000, n))) - end).abs().max()
+        )
         for name in ("ddim", "dpm_solver")
         for n in (10, 20, 100)
     }
@@ -132,7 +157,9 @@ def test_more_steps_come_closer_to_the_ode_and_the_solver_comes_closer_faster():
 
 
 def test_the_ode_of_a_gaussian_is_known():
-    """It stretches: x at the end is MEAN + STD/std_T (x - mean_T), up to what is left at the first step."""
+    """It stretches: x at the end is MEAN + STD/std_T (x - mean_T), up to what is left
+    at the first step.
+    """
     x = noise(20)
     end, _ = probability_flow(gaussian, CHAIN, x, tolerance=1e-8)
     alpha_bar = CHAIN.alpha_bar[-1]
@@ -147,7 +174,9 @@ def test_encoding_and_decoding_come_back():
     assert float(z.std()) == pytest.approx(1, abs=0.35)
     assert float((last(ddim(gaussian, CHAIN, z, steps)) - x).abs().max()) < 0.02
     coarse = even(1000, 20)
-    again = last(ddim(gaussian, CHAIN, last(ddim_encode(gaussian, CHAIN, x, coarse)), coarse))
+    again = last(
+        ddim(gaussian, CHAIN, last(ddim_encode(gaussian, CHAIN, x, coarse)), coarse)
+    )
     assert float((again - x).abs().max()) > 0.02
     assert len([*ddim_encode(gaussian, CHAIN, x, coarse)]) == 19
 
@@ -157,7 +186,11 @@ def test_encoding_and_decoding_come_back():
 def test_a_network_becomes_a_denoiser(prediction, clip):
     g = torch.Generator().manual_seed(0)
     x_0 = torch.linspace(-1.5, 1.5, 8).view(2, 1, 2, 2)
-    eps, t, y = torch.randn(2, 1, 2, 2, generator=g), torch.tensor([100, 700]), torch.tensor([4, 5])
+    eps, t, y = (
+        torch.randn(2, 1, 2, 2, generator=g),
+        torch.tensor([100, 700]),
+        torch.tensor([4, 5]),
+    )
     asked = []
 
     def model(x, t, y):
@@ -179,12 +212,19 @@ def test_a_network_with_twice_the_channels_says_where_the_variance_lies():
 
 def test_the_learned_variance_lies_between_the_two_fixed_ones():
     _, step = CHAIN.walk([500, 300, 0])[0]
-    low, high = small_variance(step, Guess(torch.zeros(1))), large_variance(step, Guess(torch.zeros(1)))
+    low, high = (
+        small_variance(step, Guess(torch.zeros(1))),
+        large_variance(step, Guess(torch.zeros(1))),
+    )
     assert low < high
     for share, expected in {0.0: low, 1.0: high, 0.5: (low * high).sqrt()}.items():
-        found = learned_variance(step, Guess(torch.zeros(1), torch.tensor(share, dtype=torch.float64)))
+        found = learned_variance(
+            step, Guess(torch.zeros(1), torch.tensor(share, dtype=torch.float64))
+        )
         assert float(found) == pytest.approx(float(expected))
-    with pytest.raises(ValueError, match="learned no variance: use small_variance or large_variance"):
+    with pytest.raises(
+        ValueError, match="learned no variance: use small_variance or large_variance"
+    ):
         learned_variance(step, Guess(torch.zeros(1)))
 
 
@@ -195,8 +235,15 @@ def test_noise_has_the_shape_and_kind_of_the_picture():
 
 
 def test_the_noise_in_a_picture_is_what_was_put_there():
-    x_0, eps, alpha_bar = noise(5, 1), noise(5, 2), torch.tensor(0.3, dtype=torch.float64)
-    assert torch.allclose(noise_in(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps, x_0, alpha_bar), eps)
+    x_0, eps, alpha_bar = (
+        noise(5, 1),
+        noise(5, 2),
+        torch.tensor(0.3, dtype=torch.float64),
+    )
+    assert torch.allclose(
+        noise_in(alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps, x_0, alpha_bar),
+        eps,
+    )
 
 
 def test_last_shows_progress_when_told_how_many_steps_there_are(capsys):
@@ -208,14 +255,20 @@ def test_last_shows_progress_when_told_how_many_steps_there_are(capsys):
 
 def test_samplers_work_with_float32_pictures():
     for sampler in SAMPLERS.values():
-        assert last(sampler(gaussian, noise(3).float(), even(1000, 4))).dtype == torch.float32
+        assert (
+            last(sampler(gaussian, noise(3).float(), even(1000, 4))).dtype
+            == torch.float32
+        )
     assert probability_flow(gaussian, CHAIN, noise(3).float())[0].dtype == torch.float32
 
 
 def test_the_schedule_need_not_have_a_thousand_steps():
     chain = Schedule(linear_beta(50))
     picture = lambda x_t, t: Guess(torch.full_like(x_t, 0.2))  # noqa: E731
-    assert torch.allclose(last(ddim(picture, chain, noise(3), even(50, 50))), torch.tensor(0.2, dtype=torch.float64))
+    assert torch.allclose(
+        last(ddim(picture, chain, noise(3), even(50, 50))),
+        torch.tensor(0.2, dtype=torch.float64),
+    )
 
 
 @samplers
@@ -237,7 +290,9 @@ def test_no_graph_is_kept_and_the_caller_keeps_its_gradients(sampler):
 
 
 def two_gaussians(x_t, t):
-    """The best denoiser of data of which half lies at 0.6 and half at -0.6, with a spread of 0.2 each."""
+    """The best denoiser of data of which half lies at 0.6 and half at -0.6, with a
+    spread of 0.2 each.
+    """
     alpha_bar = CHAIN.alpha_bar_at(t, x_t)
     variance = alpha_bar * 0.2**2 + 1 - alpha_bar
     gain = alpha_bar.sqrt() * 0.2**2 / variance
@@ -258,7 +313,12 @@ def test_ddim_in_a_thousand_steps_ends_where_the_ode_ends():
     assert max(asked) == 999
     assert asked[-1] == 0
     assert any(t != int(t) for t in asked)
-    off = {name: (last(SAMPLERS[name](two_gaussians, x, even(1000, 1000))) - end).abs().max() for name in SAMPLERS}
+    off = {
+        name: (last(SAMPLERS[name](two_gaussians, x, even(1000, 1000))) - end)
+        .abs()
+        .max()
+        for name in SAMPLERS
+    }
     assert off["ddim"] < 0.003  # of 0.002 measured; pictures reach from -1.2 to 1.2
     assert off["dpm_solver"] < 0.0003  # of 0.0001
     assert off["ancestral"] > 0.1
@@ -278,12 +338,21 @@ def test_both_of_two_kinds_are_drawn(sampler):
 
 
 def test_a_sampler_without_a_step_has_no_last_picture():
-    with pytest.raises(ValueError, match="expected a sampler that takes a step or more"):
+    with pytest.raises(
+        ValueError, match="expected a sampler that takes a step or more"
+    ):
         last(ddim_encode(gaussian, CHAIN, noise(3), [500]))
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.2, float("nan")])
 def test_more_noise_than_there_is_room_for_is_refused(eta):
-    walk = ddim(denoiser(lambda x, t, y: x, CHAIN, X_0), CHAIN, torch.zeros(1, 1, 2, 2), [9], torch.Generator(), eta)
+    walk = ddim(
+        denoiser(lambda x, t, y: x, CHAIN, X_0),
+        CHAIN,
+        torch.zeros(1, 1, 2, 2),
+        [9],
+        torch.Generator(),
+        eta,
+    )
     with pytest.raises(ValueError, match="expected eta from 0 to 1"):
         next(walk)

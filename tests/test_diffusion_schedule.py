@@ -17,15 +17,22 @@ from minilib.diffusion.schedule import (
     trailing,
 )
 
-chains = pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(), linear_beta(100)])
+chains = pytest.mark.parametrize(
+    "beta", [linear_beta(), cosine_beta(), linear_beta(100)]
+)
 
 
 def test_the_linear_schedule_is_the_papers():
     beta = linear_beta()
     assert beta.shape == (1000,)
-    assert (float(beta[0]), float(beta[-1])) == (pytest.approx(1e-4), pytest.approx(0.02))
+    assert (float(beta[0]), float(beta[-1])) == (
+        pytest.approx(1e-4),
+        pytest.approx(0.02),
+    )
     assert beta.diff().std() < 1e-12
-    assert Schedule(beta).alpha_bar[-1] == pytest.approx(4.0358e-5, rel=1e-4)  # Ho et al. (2020): KL to N(0, I) of 1e-5
+    assert Schedule(beta).alpha_bar[-1] == pytest.approx(
+        4.0358e-5, rel=1e-4
+    )  # Ho et al. (2020): KL to N(0, I) of 1e-5
 
 
 def test_the_cosine_schedule_is_the_papers():
@@ -37,9 +44,13 @@ def test_the_cosine_schedule_is_the_papers():
     assert cosine_beta().max() == 0.999
 
 
-@pytest.mark.parametrize("beta", [[0.1, 1.0], [0.0, 0.1], [-0.1], [], [[0.1]], [float("nan")]])
+@pytest.mark.parametrize(
+    "beta", [[0.1, 1.0], [0.0, 0.1], [-0.1], [], [[0.1]], [float("nan")]]
+)
 def test_what_is_no_chain_is_refused(beta):
-    with pytest.raises(ValueError, match=r"expected beta of shape \(T,\) with values between 0 and 1"):
+    with pytest.raises(
+        ValueError, match=r"expected beta of shape \(T,\) with values between 0 and 1"
+    ):
         Schedule(torch.tensor(beta, dtype=torch.float64))
 
 
@@ -48,7 +59,10 @@ def test_noise_at_once_is_noise_step_by_step(beta):
     """Mean and variance of x_t, composed of single steps."""
     chain, mean, variance = Schedule(beta), 1.0, 0.0
     for t in range(chain.T):
-        mean, variance = math.sqrt(1 - beta[t]) * mean, (1 - beta[t]) * variance + beta[t]
+        mean, variance = (
+            math.sqrt(1 - beta[t]) * mean,
+            (1 - beta[t]) * variance + beta[t],
+        )
         assert float(chain.alpha_bar[t].sqrt()) == pytest.approx(mean, rel=1e-9)
         assert float(1 - chain.alpha_bar[t]) == pytest.approx(float(variance), rel=1e-9)
     x_0, eps = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [3.0]])
@@ -61,19 +75,30 @@ def test_noise_at_once_is_noise_step_by_step(beta):
 @chains
 def test_the_way_back_is_the_posterior_of_two_gaussians(beta):
     """q(x_before | x_t, x_0) ∝ q(x_t | x_before) q(x_before | x_0): precisions add up."""
-    chain, x_0, x_t = Schedule(beta), torch.tensor(0.7, dtype=torch.float64), torch.tensor(-1.3, dtype=torch.float64)
+    chain, x_0, x_t = (
+        Schedule(beta),
+        torch.tensor(0.7, dtype=torch.float64),
+        torch.tensor(-1.3, dtype=torch.float64),
+    )
     walk = chain.walk([chain.T - 1, chain.T // 2, 3, 1, 0])
     for (_, step), before in zip(walk[:-1], [chain.T // 2, 3, 1, 0], strict=True):
         ratio = step.now / step.then
-        prior_mean, prior_variance = chain.alpha_bar[before].sqrt() * x_0, 1 - chain.alpha_bar[before]
+        prior_mean, prior_variance = (
+            chain.alpha_bar[before].sqrt() * x_0,
+            1 - chain.alpha_bar[before],
+        )
         precision = 1 / prior_variance + ratio / (1 - ratio)
-        mean = (prior_mean / prior_variance + ratio.sqrt() * x_t / (1 - ratio)) / precision
+        mean = (
+            prior_mean / prior_variance + ratio.sqrt() * x_t / (1 - ratio)
+        ) / precision
         assert float(step.mean(x_t, x_0)) == pytest.approx(float(mean), rel=1e-9)
         assert float(step.beta_tilde) == pytest.approx(float(1 / precision), rel=1e-9)
     _, last = walk[-1]
     assert float(last.mean(x_t, x_0)) == pytest.approx(0.7)
     assert float(last.beta_tilde) == 0
-    assert float(last.beta_tilde_clipped) == pytest.approx(float(walk[-2][1].beta_tilde))
+    assert float(last.beta_tilde_clipped) == pytest.approx(
+        float(walk[-2][1].beta_tilde)
+    )
 
 
 def test_steps_of_pictures_at_different_steps_are_those_of_the_walk():
@@ -82,13 +107,17 @@ def test_steps_of_pictures_at_different_steps_are_those_of_the_walk():
     alone = dict(chain.walk(list(range(999, -1, -1))))
     for i, step in enumerate(t.tolist()):
         for name in ("now", "then", "beta", "beta_tilde", "beta_tilde_clipped"):
-            assert float(getattr(together, name)[i]) == pytest.approx(float(getattr(alone[step], name)), rel=1e-12)
+            assert float(getattr(together, name)[i]) == pytest.approx(
+                float(getattr(alone[step], name)), rel=1e-12
+            )
     assert together.now.shape == (3, 1, 1, 1)
 
 
 @pytest.mark.parametrize("steps", [[], [1000, 3], [5, 5], [3, 7], [4, -1]])
 def test_a_walk_that_does_not_fall_is_refused(steps):
-    with pytest.raises(ValueError, match="expected steps that fall from at most 999 to at least 0"):
+    with pytest.raises(
+        ValueError, match="expected steps that fall from at most 999 to at least 0"
+    ):
         Schedule(linear_beta()).walk(steps)
 
 
@@ -127,14 +156,20 @@ def test_a_fraction_of_a_step_lies_between_its_neighbours():
     chain, like = Schedule(cosine_beta()), torch.zeros(3, 1, dtype=torch.float64)
     whole = chain.alpha_bar_at(torch.tensor([10, 11, 999]), like)
     assert torch.equal(whole[:, 0], chain.alpha_bar[[10, 11, 999]])
-    between = chain.alpha_bar_at(torch.tensor([10.0, 10.25, 999.0], dtype=torch.float64), like)[:, 0]
+    between = chain.alpha_bar_at(
+        torch.tensor([10.0, 10.25, 999.0], dtype=torch.float64), like
+    )[:, 0]
     assert torch.allclose(between[[0, 2]], whole[[0, 2], 0])
-    assert torch.allclose(between[1].logit(), 0.75 * whole[0, 0].logit() + 0.25 * whole[1, 0].logit())
+    assert torch.allclose(
+        between[1].logit(), 0.75 * whole[0, 0].logit() + 0.25 * whole[1, 0].logit()
+    )
 
 
 def test_t_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"expected t of shape \(2,\), got \(2, 1\)"):
-        Schedule(linear_beta()).noisy(torch.zeros(2, 1), torch.zeros(2, 1).long(), torch.zeros(2, 1))
+        Schedule(linear_beta()).noisy(
+            torch.zeros(2, 1), torch.zeros(2, 1).long(), torch.zeros(2, 1)
+        )
 
 
 @pytest.mark.parametrize("prediction", [EPS, X_0, V])
@@ -143,14 +178,18 @@ def test_what_is_predicted_gives_back_x_0(prediction):
     x_0, eps = torch.randn(2, 50, 1, generator=g, dtype=torch.float64)
     alpha_bar = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)[:, None]
     x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
-    assert torch.allclose(prediction.x_0(x_t, prediction.target(x_0, eps, alpha_bar), alpha_bar), x_0)
+    assert torch.allclose(
+        prediction.x_0(x_t, prediction.target(x_0, eps, alpha_bar), alpha_bar), x_0
+    )
 
 
 def test_v_has_the_size_of_the_data_at_every_step():
     g = torch.Generator().manual_seed(0)
     x_0, eps = torch.randn(2, 100_000, generator=g)
     for alpha_bar in (0.01, 0.5, 0.99):
-        assert float(V.target(x_0, eps, torch.tensor(alpha_bar)).std()) == pytest.approx(1, abs=0.01)
+        assert float(
+            V.target(x_0, eps, torch.tensor(alpha_bar)).std()
+        ) == pytest.approx(1, abs=0.01)
 
 
 def test_only_the_step_to_the_data_borrows_its_variance_be_the_walk_as_uneven_as_it_may():

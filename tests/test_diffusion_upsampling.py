@@ -1,4 +1,6 @@
-"""Upsampling: what the network is shown is the small picture, a little noisy, at the large one's size."""
+"""Upsampling: what the network is shown is the small picture, a little noisy, at the
+large one's size.
+"""
 
 import pytest
 import torch
@@ -21,7 +23,15 @@ def seen_of(x_0, seed=0):
 
     draw = Draw(torch.Generator().manual_seed(seed), slice(None), len(x_0))
     chain = Schedule(linear_beta())
-    loss = upsampling_loss(model, x_0, TOKENS[: len(x_0)], draw=draw, untold=0.0, schedule=chain, prediction=X_0)
+    loss = upsampling_loss(
+        model,
+        x_0,
+        TOKENS[: len(x_0)],
+        draw=draw,
+        untold=0.0,
+        schedule=chain,
+        prediction=X_0,
+    )
     return *seen[0], loss
 
 
@@ -41,5 +51,9 @@ def test_the_network_sees_noise_the_small_picture_and_the_caption():
 
 def test_details_that_the_small_picture_lacks_are_not_shown():
     x_0 = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)  # its squares of 2 × 2 have the mean 0
-    assert torch.allclose(seen_of(x_0)[0][:, 3:], seen_of(x_0 + 0.2 * board)[0][:, 3:], atol=1e-6)
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(
+        4, 4
+    )  # its squares of 2 × 2 have the mean 0
+    assert torch.allclose(
+        seen_of(x_0)[0][:, 3:], seen_of(x_0 + 0.2 * board)[0][:, 3:], atol=1e-6
+    )

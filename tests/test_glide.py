@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from minilib.clip import TextConfig
 from minilib.diffusion.schedule import X_0, Schedule, linear_beta
-from minilib.glide import GLIDE, GLIDEConfig, TextAttention, hide_captions, nothing_said, text_loss
+from minilib.glide import (
+    GLIDE,
+    GLIDEConfig,
+    TextAttention,
+    hide_captions,
+    nothing_said,
+    text_loss,
+)
 from minilib.tokens import END, PADDING, START, WordTokenizer
 from minilib.train import Draw
 from minilib.unet import Context, PlaceAttention, UNetConfig
@@ -61,29 +68,48 @@ def test_places_look_at_places_and_words_by_one_softmax():
     g = torch.Generator().manual_seed(2)
     h, words = torch.randn(2, 16, 4, 4, generator=g), torch.randn(2, 5, 16, generator=g)
     seen = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
-    q, k, v = layer.attention.qkv(layer.norm(h).flatten(2).transpose(1, 2)).chunk(3, dim=2)
+    q, k, v = layer.attention.qkv(layer.norm(h).flatten(2).transpose(1, 2)).chunk(
+        3, dim=2
+    )
     more_k, more_v = layer.words(words).chunk(2, dim=2)
     rows = []
-    for b in range(2):  # one picture at a time, its padding cut off, and torch's own attention
+    for b in range(
+        2
+    ):  # one picture at a time, its padding cut off, and torch's own attention
         count = int(seen[b].sum())
         keys = torch.cat([k[b], more_k[b, :count]]).view(-1, 2, 8).transpose(0, 1)
         values = torch.cat([v[b], more_v[b, :count]]).view(-1, 2, 8).transpose(0, 1)
         queries = q[b].view(-1, 2, 8).transpose(0, 1)
-        rows.append(F.scaled_dot_product_attention(queries, keys, values).transpose(0, 1).reshape(16, 16))
-    expected = h + layer.attention.out(torch.stack(rows)).transpose(1, 2).view(2, 16, 4, 4)
+        rows.append(
+            F.scaled_dot_product_attention(queries, keys, values)
+            .transpose(0, 1)
+            .reshape(16, 16)
+        )
+    expected = h + layer.attention.out(torch.stack(rows)).transpose(1, 2).view(
+        2, 16, 4, 4
+    )
     assert torch.allclose(layer(h, Context(words, seen)), expected, atol=1e-5)
 
 
 def test_without_a_caption_it_is_the_attention_of_places():
     layer, plain = filled(TextAttention(UNET, 16, context=16)), PlaceAttention(UNET, 16)
-    plain.load_state_dict({k: v for k, v in layer.state_dict().items() if not k.startswith("words")})
+    plain.load_state_dict(
+        {k: v for k, v in layer.state_dict().items() if not k.startswith("words")}
+    )
     h = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(layer(h), plain(h))
 
 
 def test_padding_is_not_looked_at(model, batch):
     x, t, tokens = batch
-    cut = [model(x[i : i + 1], t[i : i + 1], tokens[i : i + 1, : int((tokens[i] != PADDING).sum())]) for i in range(4)]
+    cut = [
+        model(
+            x[i : i + 1],
+            t[i : i + 1],
+            tokens[i : i + 1, : int((tokens[i] != PADDING).sum())],
+        )
+        for i in range(4)
+    ]
     assert torch.allclose(model(x, t, tokens), torch.cat(cut), atol=1e-4)
 
 
@@ -102,14 +128,18 @@ def test_words_reach_the_picture_through_attention_and_through_the_blocks(model,
     x, t, tokens = batch
     told, other = model(x, t, tokens), nothing_said(tokens)
     attention = [m for m in model.modules() if isinstance(m, TextAttention)]
-    assert len(attention) == 7  # one a level on the way down, one in the middle, two a level on the way up
+    assert (
+        len(attention) == 7
+    )  # one a level on the way down, one in the middle, two a level on the way up
     for layer in attention:
         layer.words.weight.data.zero_()
     assert not torch.allclose(model(x, t, tokens), told)
     assert not torch.allclose(model(x, t, tokens), model(x, t, other))
     model.to_emb.weight.data.zero_()
     only_padding = tokens.clone()
-    only_padding[tokens > END] = END + 1  # other words, as many of them: the biases of `words` count them
+    only_padding[tokens > END] = (
+        END + 1
+    )  # other words, as many of them: the biases of `words` count them
     assert torch.allclose(model(x, t, tokens), model(x, t, only_padding), atol=1e-4)
 
 
@@ -123,7 +153,9 @@ def test_a_network_without_room_for_text_is_refused(batch):
 
 def test_the_empty_caption_is_the_tokenizers():
     tokens = WordTokenizer(["a red hat"], 8).encode(["a red hat", "red"])
-    assert torch.equal(nothing_said(tokens), WordTokenizer(["a red hat"], 8).encode(["", ""]))
+    assert torch.equal(
+        nothing_said(tokens), WordTokenizer(["a red hat"], 8).encode(["", ""])
+    )
 
 
 @pytest.mark.parametrize("untold", [0.0, 0.1, 0.5, 1.0])
@@ -138,14 +170,26 @@ def test_captions_are_hidden_as_often_as_stated_and_whole(untold):
 def test_the_loss_hides_what_it_should(model, batch):
     x, _, tokens = batch
     loss = partial(text_loss, model, x, schedule=CHAIN, prediction=X_0)
-    always = [float(loss(t, draw=draw(4), untold=1.0).detach()) for t in (tokens, nothing_said(tokens))]
-    never = [float(loss(t, draw=draw(4), untold=0.0).detach()) for t in (tokens, nothing_said(tokens))]
+    always = [
+        float(loss(t, draw=draw(4), untold=1.0).detach())
+        for t in (tokens, nothing_said(tokens))
+    ]
+    never = [
+        float(loss(t, draw=draw(4), untold=0.0).detach())
+        for t in (tokens, nothing_said(tokens))
+    ]
     assert always[0] == always[1] == pytest.approx(never[1])
     assert never[0] != never[1]
 
 
 def test_a_step_reaches_every_parameter(model, batch):
     x, _, tokens = batch
-    text_loss(model, x, tokens, draw=draw(4), untold=0.0, schedule=CHAIN, prediction=X_0).backward()
-    unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    text_loss(
+        model, x, tokens, draw=draw(4), untold=0.0, schedule=CHAIN, prediction=X_0
+    ).backward()
+    unused = [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or not p.grad.any()
+    ]
     assert unused == []

@@ -1,4 +1,6 @@
-"""The house rules that a machine can check: floors, size, cheap imports, and what the wheel holds."""
+"""The house rules that a machine can check: floors, size, cheap imports, and what the
+wheel holds.
+"""
 
 import ast
 import graphlib
@@ -48,32 +50,55 @@ def test_every_module_has_a_floor() -> None:
 
 @modules
 def test_imports_point_down(module: str) -> None:
-    higher = [name for name in module_imports(FILES[module]) if FLOOR[name] > FLOOR[module]]
+    higher = [
+        name for name in module_imports(FILES[module]) if FLOOR[name] > FLOOR[module]
+    ]
     assert not higher, f"{module} (floor {FLOOR[module]}) imports from a higher floor"
 
 
 def test_imports_make_no_circle() -> None:
-    # a package that gathers its modules runs before each of them, and is no import of theirs
+    # a package that gathers its modules runs before each of them, and is no import of
+    # theirs
     graph = {
-        module: {name for name in module_imports(path) if name != module and not module.startswith(f"{name}.")}
+        module: {
+            name
+            for name in module_imports(path)
+            if name != module and not module.startswith(f"{name}.")
+        }
         for module, path in FILES.items()
     }
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    order = list(
+        graphlib.TopologicalSorter(graph).static_order()
+    )  # raises CycleError, which names the circle
     assert order.index("minilib.runtime") < order.index("minilib.recipes")
 
 
 @modules
 def test_modules_and_functions_fit_a_reader(module: str) -> None:
     assert len(FILES[module].read_text(encoding="utf-8").splitlines()) <= 350
-    functions = [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [node.name for node in functions if node.end_lineno and node.end_lineno - node.lineno + 1 > 40]
+    functions = [
+        node
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = [
+        node.name
+        for node in functions
+        if node.end_lineno and node.end_lineno - node.lineno + 1 > 40
+    ]
     assert not long, f"longer than a screen of 40 lines: {long}"
 
 
 @modules
 def test_no_star_imports(module: str) -> None:
-    imports = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)]
-    assert not [node.lineno for node in imports if any(alias.name == "*" for alias in node.names)]
+    imports = [
+        node for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)
+    ]
+    assert not [
+        node.lineno
+        for node in imports
+        if any(alias.name == "*" for alias in node.names)
+    ]
 
 
 @pytest.mark.parametrize("module", sorted(set(FILES) - {"minilib.__main__"}))
@@ -83,23 +108,50 @@ def test_the_library_does_not_print(module: str) -> None:
 
 
 def test_importing_minilib_loads_nothing_but_itself() -> None:
-    code = "import json, sys; old = set(sys.modules); import minilib; print(json.dumps(sorted(set(sys.modules) - old)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import json, sys; old = set(sys.modules); import minilib; "
+        "print(json.dumps(sorted(set(sys.modules) - old)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == ["minilib"]
 
 
 def test_the_version_is_said_once() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     assert minilib.__version__ == project["version"]
 
 
 def test_every_process_collects_the_same_tests() -> None:
-    """pytest-xdist refuses workers that disagree: no test's name may hold a time, an address or a set's order."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "--numprocesses=0", "tests"]
+    """pytest-xdist refuses workers that disagree: no test's name may hold a time, an
+    address or a set's order.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "--quiet",
+        "--numprocesses=0",
+        "tests",
+    ]
     lists = []
-    for seed in ("1", "2"):  # of the order of sets; the second run starts seconds later, in another process
+    for seed in (
+        "1",
+        "2",
+    ):  # of the order of sets; the second run starts seconds later, in another process
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
         assert done.returncode == 0, done.stdout
         lists.append([line for line in done.stdout.splitlines() if "::" in line])
     assert lists[0] == lists[1]
@@ -110,23 +162,43 @@ def test_every_process_collects_the_same_tests() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that pip builds from this tree, without network."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # setuptools writes build/ and egg-info beside what it builds
+    source = (
+        folder / "source"
+    )  # setuptools writes build/ and egg-info beside what it builds
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "minilib"):
         (source / name).symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    subprocess.run([*command, "--wheel-dir", str(folder), str(source)], check=True, env=environment)
+    subprocess.run(
+        [*command, "--wheel-dir", str(folder), str(source)], check=True, env=environment
+    )
     return next(folder.glob("*.whl"))
 
 
 def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> None:
-    weights = sum(path.stat().st_size for path in (ROOT / "minilib" / "weights").glob("*.safetensors"))
+    weights = sum(
+        path.stat().st_size
+        for path in (ROOT / "minilib" / "weights").glob("*.safetensors")
+    )
     assert weights < 40_000_000  # each chapter brings some, and the last must find room
     assert wheel.stat().st_size < weights + 10_000_000
     assert wheel.name.startswith(f"minilib-{minilib.__version__}-")
     kinds = {".py", ".npz", ".png", ".tsv", ".txt", ".safetensors", ".json"}
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minilib").rglob("*") if path.suffix in kinds}
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "minilib").rglob("*")
+        if path.suffix in kinds
+    }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if name.startswith("minilib/")}
     assert held == files

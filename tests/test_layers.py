@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from minilib.layers import Attention, TransformerBlock, attend, down, require_images, step_embedding, up
+from minilib.layers import (
+    Attention,
+    TransformerBlock,
+    attend,
+    down,
+    require_images,
+    step_embedding,
+    up,
+)
 
 
 @pytest.mark.parametrize("size", [4, 28, 32])
@@ -19,14 +27,21 @@ def test_down_halves_and_up_doubles(size):
 
 
 def test_output_does_not_depend_on_the_rest_of_the_batch():
-    """GroupNorm normalises each picture by itself, so that a reconstruction is the same alone and in company."""
+    """GroupNorm normalises each picture by itself, so that a reconstruction is the same
+    alone and in company.
+    """
     torch.manual_seed(0)
     block, x = down(1, 8), torch.randn(4, 1, 8, 8)
     assert torch.allclose(block(x)[:1], block(x[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "x", [torch.zeros(1, 1, 4, 5), torch.zeros(1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.int64)]
+    "x",
+    [
+        torch.zeros(1, 1, 4, 5),
+        torch.zeros(1, 4, 4),
+        torch.zeros(1, 1, 4, 4, dtype=torch.int64),
+    ],
 )
 def test_require_images_refuses_shape_and_dtype(x):
     with pytest.raises(ValueError, match=f"got {x.dtype} of shape"):
@@ -34,14 +49,18 @@ def test_require_images_refuses_shape_and_dtype(x):
 
 
 def test_require_images_lets_pictures_pass():
-    assert require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
+    assert (
+        require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
+    )
 
 
 # ---------- attention ----------
 
 
 def filled(module: nn.Module, seed: int = 0) -> nn.Module:
-    """The module in float64 with every tensor random: biases that start at 0 would hide whole branches."""
+    """The module in float64 with every tensor random: biases that start at 0 would hide
+    whole branches.
+    """
     g = torch.Generator().manual_seed(seed)
     for p in module.double().parameters():
         p.data = 0.5 * torch.randn(p.shape, generator=g, dtype=torch.float64)
@@ -49,7 +68,9 @@ def filled(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def tokens(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -66,7 +87,10 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
     scale=st.sampled_from([1.0, 0.01, 30.0]),
 )
 def test_attend_is_torchs(batch, heads, queries, keys, dim, scale):
-    q, k = scale * tokens(batch, heads, queries, dim), tokens(batch, heads, keys, dim, seed=2)
+    q, k = (
+        scale * tokens(batch, heads, queries, dim),
+        tokens(batch, heads, keys, dim, seed=2),
+    )
     v = tokens(batch, heads, keys, dim + 1, seed=3)
     assert distance(attend(q, k, v), F.scaled_dot_product_attention(q, k, v)) < 1e-10
 
@@ -74,10 +98,22 @@ def test_attend_is_torchs(batch, heads, queries, keys, dim, scale):
 @pytest.mark.parametrize("scale", [1.0, 0.01])
 @pytest.mark.parametrize("heads", [1, 2, 6])
 def test_attention_is_torchs_forward_and_backward(heads, scale):
-    ours, theirs = filled(Attention(12, heads)), nn.MultiheadAttention(12, heads, batch_first=True).double()
-    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight.data, ours.qkv.bias.data
-    theirs.out_proj.weight.data, theirs.out_proj.bias.data = ours.out.weight.data, ours.out.bias.data
-    x, y = (scale * tokens(3, 7, 12)).requires_grad_(), (scale * tokens(3, 7, 12)).requires_grad_()
+    ours, theirs = (
+        filled(Attention(12, heads)),
+        nn.MultiheadAttention(12, heads, batch_first=True).double(),
+    )
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = (
+        ours.qkv.weight.data,
+        ours.qkv.bias.data,
+    )
+    theirs.out_proj.weight.data, theirs.out_proj.bias.data = (
+        ours.out.weight.data,
+        ours.out.bias.data,
+    )
+    x, y = (
+        (scale * tokens(3, 7, 12)).requires_grad_(),
+        (scale * tokens(3, 7, 12)).requires_grad_(),
+    )
     a, b = ours(x), theirs(y, y, y, need_weights=False)[0]
     assert distance(a, b) < 1e-10
     for output in (a, b):
@@ -88,7 +124,9 @@ def test_attention_is_torchs_forward_and_backward(heads, scale):
 
 def test_a_block_is_torchs_pre_norm_layer():
     ours = filled(TransformerBlock(12, 3))
-    theirs = nn.TransformerEncoderLayer(12, 3, 48, 0.0, F.gelu, batch_first=True, norm_first=True).double()
+    theirs = nn.TransformerEncoderLayer(
+        12, 3, 48, 0.0, F.gelu, batch_first=True, norm_first=True
+    ).double()
     theirs.self_attn.in_proj_weight.data, theirs.self_attn.in_proj_bias.data = (
         ours.attention.qkv.weight.data,
         ours.attention.qkv.bias.data,
@@ -115,12 +153,21 @@ def test_attention_weights_are_an_average():
     out = attend(tokens(1, 3, 4, seed=2), tokens(1, 6, 4, seed=3), values)
     assert (out <= values.amax(dim=1, keepdim=True)).all()
     assert (out >= values.amin(dim=1, keepdim=True)).all()
-    assert torch.allclose(attend(torch.zeros(1, 1, 4).double(), values, values)[0, 0], values[0].mean(dim=0))
+    assert torch.allclose(
+        attend(torch.zeros(1, 1, 4).double(), values, values)[0, 0],
+        values[0].mean(dim=0),
+    )
 
 
 def test_attention_has_no_sense_of_order():
-    """Shuffled tokens give the same answers, shuffled: order has to come from position embeddings."""
-    block, x, order = filled(TransformerBlock(8, 2)), tokens(1, 6, 8), torch.tensor([3, 0, 5, 1, 4, 2])
+    """Shuffled tokens give the same answers, shuffled: order has to come from position
+    embeddings.
+    """
+    block, x, order = (
+        filled(TransformerBlock(8, 2)),
+        tokens(1, 6, 8),
+        torch.tensor([3, 0, 5, 1, 4, 2]),
+    )
     assert torch.allclose(block(x[:, order]), block(x)[:, order], atol=1e-12)
 
 
@@ -151,11 +198,16 @@ def test_how_alike_two_steps_are_depends_on_their_distance_alone():
         diagonal = alike.diagonal(distance_)
         assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-10)
     others = alike - 100 * torch.eye(1000)
-    assert others.max() < 0.97 * 16  # of 16 for a step with itself: no two steps are the same
+    assert (
+        others.max() < 0.97 * 16
+    )  # of 16 for a step with itself: no two steps are the same
 
 
 def test_a_step_may_lie_between_two():
-    whole, between = step_embedding(torch.tensor([3, 4]), 32), step_embedding(torch.tensor([3.0, 3.5]), 32)
+    whole, between = (
+        step_embedding(torch.tensor([3, 4]), 32),
+        step_embedding(torch.tensor([3.0, 3.5]), 32),
+    )
     assert torch.equal(whole[0], between[0])
     assert not torch.allclose(between[1], whole[1], atol=0.05)
     assert whole.dtype == torch.float32

@@ -27,11 +27,18 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cheap(monkeypatch):
-    """`ae_digits` on few digits and without its slow score and sampling, changed as the test wants."""
+    """`ae_digits` on few digits and without its slow score and sampling, changed as the
+    test wants.
+    """
 
     def replace(**changes):
         x = digits.load("test")[0][:200]
-        quick = {"data": lambda: (x,), "score": lambda model: {"mse": 0.5}, "sample": None, "batch_size": 8}
+        quick = {
+            "data": lambda: (x,),
+            "score": lambda model: {"mse": 0.5},
+            "sample": None,
+            "batch_size": 8,
+        }
         recipe = dataclasses.replace(recipes.get("ae_digits"), **{**quick, **changes})
         monkeypatch.setitem(recipes.RECIPES, "ae_digits", recipe)
 
@@ -41,7 +48,9 @@ def cheap(monkeypatch):
 
 @pytest.fixture
 def refused(capfd):
-    """Runs a command that must fail, and gives the one line that it says; stdout stays empty."""
+    """Runs a command that must fail, and gives the one line that it says; stdout stays
+    empty.
+    """
 
     def run(*arguments):
         capfd.readouterr()
@@ -57,7 +66,11 @@ def refused(capfd):
 
 
 def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 # ---------- list ----------
@@ -75,9 +88,15 @@ def test_list_names_every_recipe_with_its_steps_and_score(capsys):
 
 
 def test_list_says_which_weights_do_not_ship(monkeypatch, capsys):
-    monkeypatch.setitem(recipes.RECIPES, "new", dataclasses.replace(recipes.get("ae_digits"), name="new"))
+    monkeypatch.setitem(
+        recipes.RECIPES,
+        "new",
+        dataclasses.replace(recipes.get("ae_digits"), name="new"),
+    )
     assert main(["list"]) == 0
-    assert re.search(r"^new .*: no weights shipped$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^new .*: no weights shipped$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 # ---------- what the user can mend ----------
@@ -86,13 +105,33 @@ def test_list_says_which_weights_do_not_ship(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("train nope --steps 1", "no recipe named 'nope': there are digit_classifier, ae_digits, ae_digits_2d"),
-        ("sample nope", "no recipe named 'nope': there are digit_classifier, ae_digits, ae_digits_2d"),
-        ("sample digit_classifier", "'digit_classifier' draws no pictures; these do: ae_digits, ae_digits_2d"),
+        (
+            "train nope --steps 1",
+            "no recipe named 'nope': there are digit_classifier, ae_digits, "
+            "ae_digits_2d",
+        ),
+        (
+            "sample nope",
+            "no recipe named 'nope': there are digit_classifier, ae_digits, "
+            "ae_digits_2d",
+        ),
+        (
+            "sample digit_classifier",
+            "'digit_classifier' draws no pictures; these do: ae_digits, ae_digits_2d",
+        ),
         ("sample ae_digits --weights nowhere.safetensors", "nowhere.safetensors"),
-        ("train ae_digits --device cuda", "device 'cuda' asked for, but torch sees 0 CUDA GPUs: use 'cpu'"),
-        ("sample ae_digits --device cuda:3", "device 'cuda:3' asked for, but torch sees 0"),
-        ("sample ae_digits --device abacus", "unknown device 'abacus': use 'cpu', 'cuda', 'cuda:1' or 'mps'"),
+        (
+            "train ae_digits --device cuda",
+            "device 'cuda' asked for, but torch sees 0 CUDA GPUs: use 'cpu'",
+        ),
+        (
+            "sample ae_digits --device cuda:3",
+            "device 'cuda:3' asked for, but torch sees 0",
+        ),
+        (
+            "sample ae_digits --device abacus",
+            "unknown device 'abacus': use 'cpu', 'cuda', 'cuda:1' or 'mps'",
+        ),
         ("sample ae_digits --device=", "unknown device ''"),
     ],
 )
@@ -107,9 +146,18 @@ def test_one_line_says_what_is_wrong(here, refused, monkeypatch, command, says):
     [
         ("train ae_digits --steps 0", "--steps: expected a whole number from 1 to "),
         ("train ae_digits --steps -5", "--steps: expected a whole number from 1 to "),
-        ("train ae_digits --steps many", "--steps: expected a whole number from 1 to .*, got 'many'"),
-        ("train ae_digits --seed -1", "--seed: expected a whole number from 0 to 4294967295, got '-1'"),
-        ("sample ae_digits --seed 4294967296", "--seed: expected a whole number from 0 to 4294967295"),
+        (
+            "train ae_digits --steps many",
+            "--steps: expected a whole number from 1 to .*, got 'many'",
+        ),
+        (
+            "train ae_digits --seed -1",
+            "--seed: expected a whole number from 0 to 4294967295, got '-1'",
+        ),
+        (
+            "sample ae_digits --seed 4294967296",
+            "--seed: expected a whole number from 0 to 4294967295",
+        ),
         ("train", "required: NAME"),
         ("paint ae_digits", "invalid choice: 'paint'"),
         ("", "required: command"),
@@ -125,7 +173,9 @@ def test_arguments_that_make_no_sense(here, capsys, command, says):
 
 def test_a_misspelt_budget(here, refused, monkeypatch, cheap):
     monkeypatch.setenv("MINILIB_BUDGET", "qick")
-    assert "MINILIB_BUDGET is 'qick': set it to 'quick' or 'full'" in refused("train", "ae_digits")
+    assert "MINILIB_BUDGET is 'qick': set it to 'quick' or 'full'" in refused(
+        "train", "ae_digits"
+    )
     assert not files(here)
 
 
@@ -143,7 +193,9 @@ def test_the_device_is_chosen_for_one_command(cheap, monkeypatch, preset, fails)
     if preset is None:
         monkeypatch.delenv("MINILIB_DEVICE")
     cheap(score=score)
-    assert main(["train", "ae_digits", "--steps", "1", "--device", "cpu:0"]) == 2 * fails
+    assert (
+        main(["train", "ae_digits", "--steps", "1", "--device", "cpu:0"]) == 2 * fails
+    )
     assert seen == ["cpu:0"]
     assert os.environ.get("MINILIB_DEVICE") == preset
 
@@ -153,12 +205,25 @@ def test_the_device_is_chosen_for_one_command(cheap, monkeypatch, preset, fails)
 
 def test_train_writes_weights_and_card_and_says_where(here, cheap, capsys):
     assert main(["train", "ae_digits", "--steps", "2", "--seed", "3"]) == 0
-    assert capsys.readouterr().out.strip() == f"wrote {os.path.join('runs', 'ae_digits', 'ae_digits.safetensors')}"
-    written = {f"runs/ae_digits/ae_digits.{end}" for end in ("safetensors", "json", "checkpoint.safetensors")}
+    assert (
+        capsys.readouterr().out.strip()
+        == f"wrote {os.path.join('runs', 'ae_digits', 'ae_digits.safetensors')}"
+    )
+    written = {
+        f"runs/ae_digits/ae_digits.{end}"
+        for end in ("safetensors", "json", "checkpoint.safetensors")
+    }
     assert set(files(here)) == written
-    model = weights.load_weights(recipes.get("ae_digits").model(), here / "runs/ae_digits/ae_digits.safetensors")
-    expected = recipes.get("ae_digits").train(steps=2, seed=3, progress=False).ema.state_dict()
-    assert all(torch.equal(value, expected[key].half().float()) for key, value in model.state_dict().items())
+    model = weights.load_weights(
+        recipes.get("ae_digits").model(), here / "runs/ae_digits/ae_digits.safetensors"
+    )
+    expected = (
+        recipes.get("ae_digits").train(steps=2, seed=3, progress=False).ema.state_dict()
+    )
+    assert all(
+        torch.equal(value, expected[key].half().float())
+        for key, value in model.state_dict().items()
+    )
 
 
 def test_an_existing_checkpoint_needs_resume(here, cheap, refused, monkeypatch):
@@ -166,12 +231,19 @@ def test_an_existing_checkpoint_needs_resume(here, cheap, refused, monkeypatch):
     assert main(command) == 0
     before = {name: (here / name).read_bytes() for name in files(here)}
     says = refused(*command)
-    assert re.search(r"ae_digits\.checkpoint\.safetensors exists: go on with --resume, .*or delete it", says)
+    assert re.search(
+        r"ae_digits\.checkpoint\.safetensors exists: go on with --resume, .*or delete it",
+        says,
+    )
     assert {name: (here / name).read_bytes() for name in files(here)} == before
 
-    monkeypatch.setattr(train.Trainer, "take_step", None)  # it is at its end: there is no step to take
+    monkeypatch.setattr(
+        train.Trainer, "take_step", None
+    )  # it is at its end: there is no step to take
     assert main([*command, "--resume"]) == 0
-    assert (here / "run/ae_digits.safetensors").read_bytes() == before["run/ae_digits.safetensors"]
+    assert (here / "run/ae_digits.safetensors").read_bytes() == before[
+        "run/ae_digits.safetensors"
+    ]
 
 
 def test_resume_without_a_checkpoint_starts(here, cheap):
@@ -181,7 +253,10 @@ def test_resume_without_a_checkpoint_starts(here, cheap):
 
 @pytest.mark.parametrize(
     ("changed", "says"),
-    [(["--steps", "5"], "steps: 4 there, 5 here"), (["--steps", "4", "--seed", "1"], "seed: 0 there, 1 here")],
+    [
+        (["--steps", "5"], "steps: 4 there, 5 here"),
+        (["--steps", "4", "--seed", "1"], "seed: 0 there, 1 here"),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_left_alone(here, cheap, refused, changed, says):
     assert main(["train", "ae_digits", "--steps", "4", "--out", "run"]) == 0
@@ -194,7 +269,10 @@ def test_a_checkpoint_of_another_run_is_left_alone(here, cheap, refused, changed
 
 def test_a_checkpoint_of_another_recipe_or_cut_short_is_refused(here, cheap, refused):
     assert main(["train", "ae_digits", "--steps", "2", "--out", "run"]) == 0
-    checkpoint, other = here / "run/ae_digits.checkpoint.safetensors", here / "run/ae_digits_2d.checkpoint.safetensors"
+    checkpoint, other = (
+        here / "run/ae_digits.checkpoint.safetensors",
+        here / "run/ae_digits_2d.checkpoint.safetensors",
+    )
     shutil.copy(checkpoint, other)
     says = refused("train", "ae_digits_2d", "--steps", "2", "--out", "run", "--resume")
     assert "another run (name: 'ae_digits' there, 'ae_digits_2d' here" in says
@@ -203,11 +281,15 @@ def test_a_checkpoint_of_another_recipe_or_cut_short_is_refused(here, cheap, ref
     assert "ae_digits.checkpoint.safetensors is truncated" in says
 
 
-def test_a_folder_that_cannot_be_written_stops_before_the_first_step(here, cheap, refused, monkeypatch):
+def test_a_folder_that_cannot_be_written_stops_before_the_first_step(
+    here, cheap, refused, monkeypatch
+):
     monkeypatch.setattr(train.Trainer, "take_step", None)
     (here / "file").write_text("in the way")
     says = refused("train", "ae_digits", "--steps", "2", "--out", "file/run")
-    assert re.search(r"cannot write file.run.*Nothing was changed; .*choose another folder", says)
+    assert re.search(
+        r"cannot write file.run.*Nothing was changed; .*choose another folder", says
+    )
     assert files(here) == ["file"]
 
 
@@ -215,9 +297,13 @@ def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_disk_that_fills_up_leaves_nothing_half_written(here, cheap, refused, monkeypatch):
+def test_a_disk_that_fills_up_leaves_nothing_half_written(
+    here, cheap, refused, monkeypatch
+):
     monkeypatch.setattr(os, "fsync", full_disk)
-    assert "No space left on device" in refused("train", "ae_digits", "--steps", "2", "--out", "run")
+    assert "No space left on device" in refused(
+        "train", "ae_digits", "--steps", "2", "--out", "run"
+    )
     assert not files(here)
 
 
@@ -227,7 +313,9 @@ def test_a_loss_that_is_not_finite(here, cheap, capfd):
     said = capfd.readouterr().err
     assert "minilib: the loss is not finite from step 0 on: lower lr" in said
     assert "Traceback" not in said
-    assert files(here) == ["run/ae_digits.checkpoint.safetensors"]  # the one from before the first step
+    assert files(here) == [
+        "run/ae_digits.checkpoint.safetensors"
+    ]  # the one from before the first step
 
 
 # ---------- sample ----------
@@ -244,7 +332,11 @@ def test_sample_draws_a_grid_that_the_seed_decides(here, capsys):
     with Image.open(here / "a.png") as grid, Image.open(here / "deep/c.png") as other:
         assert grid.size == other.size == (8 * 28 + 7 * 2, 8 * 28 + 7 * 2)
         first, second = np.asarray(grid), np.asarray(other)
-    cells = [first[y : y + 28, x : x + 28] for y in range(0, 238, 30) for x in range(0, 238, 30)]
+    cells = [
+        first[y : y + 28, x : x + 28]
+        for y in range(0, 238, 30)
+        for x in range(0, 238, 30)
+    ]
     assert len({cell.tobytes() for cell in cells}) == 64
     assert (first != second).mean() > 0.1
 
@@ -257,7 +349,11 @@ def fast(monkeypatch):
         with torch.no_grad():
             return model.decode(torch.randn(n, 16, generator=generator))
 
-    monkeypatch.setitem(recipes.RECIPES, "ae_digits", dataclasses.replace(recipes.get("ae_digits"), sample=sample))
+    monkeypatch.setitem(
+        recipes.RECIPES,
+        "ae_digits",
+        dataclasses.replace(recipes.get("ae_digits"), sample=sample),
+    )
 
 
 def test_sample_from_weights_that_train_wrote(here, cheap, fast):
@@ -268,7 +364,9 @@ def test_sample_from_weights_that_train_wrote(here, cheap, fast):
 
 
 def test_sample_refuses_weights_that_are_not_the_recipes(here, fast, refused):
-    says = refused("sample", "ae_digits", "--weights", weights.HERE / "ae_digits_2d.safetensors")
+    says = refused(
+        "sample", "ae_digits", "--weights", weights.HERE / "ae_digits_2d.safetensors"
+    )
     assert "ae_digits_2d.safetensors does not fit this model, 3 tensors differ" in says
     for end in ("json", "safetensors"):
         shutil.copy(weights.HERE / f"ae_digits.{end}", here)
@@ -276,13 +374,18 @@ def test_sample_refuses_weights_that_are_not_the_recipes(here, fast, refused):
     content[-1] ^= 1
     (here / "ae_digits.safetensors").write_bytes(content)
     says = refused("sample", "ae_digits", "--weights", "ae_digits.safetensors")
-    assert "ae_digits.safetensors is not the file that its card ae_digits.json describes" in says
+    assert (
+        "ae_digits.safetensors is not the file that its card ae_digits.json describes"
+        in says
+    )
     assert files(here) == ["ae_digits.json", "ae_digits.safetensors"]
 
 
 @pytest.fixture
 def labelled(monkeypatch):
-    """The recipe `ae_digits` as if it had three classes; what it was asked to draw is kept."""
+    """The recipe `ae_digits` as if it had three classes; what it was asked to draw is
+    kept.
+    """
     asked = []
 
     def sample(model, n, generator, y=None):
@@ -304,20 +407,28 @@ def test_sample_of_one_class(here, labelled):
 def test_sample_of_a_class_that_there_is_not(here, labelled, refused):
     says = refused("sample", "ae_digits", "--class", "3")
     assert "no class 3 in the recipe 'ae_digits', which knows classes 0 to 2" in says
-    assert "no classes: leave out --class" in refused("sample", "vae_digits", "--class", "0")
+    assert "no classes: leave out --class" in refused(
+        "sample", "vae_digits", "--class", "0"
+    )
     assert not files(here)
 
 
 @pytest.fixture
 def told(monkeypatch):
-    """The recipe `glide_portraits` without its network; the captions that it was asked to draw are kept."""
+    """The recipe `glide_portraits` without its network; the captions that it was asked
+    to draw are kept.
+    """
     asked = []
 
     def sample(model, n, generator, y=None):
         asked.append(None if y is None else portrait_tokens().decode(y))
         return torch.zeros(n, 3, 16, 16)
 
-    recipe = dataclasses.replace(recipes.get("glide_portraits"), sample=sample, model=lambda: torch.nn.Linear(1, 1))
+    recipe = dataclasses.replace(
+        recipes.get("glide_portraits"),
+        sample=sample,
+        model=lambda: torch.nn.Linear(1, 1),
+    )
     monkeypatch.setitem(recipes.RECIPES, "glide_portraits", recipe)
     monkeypatch.setattr(weights, "load_pretrained", lambda model, name: model)
     return asked
@@ -333,7 +444,10 @@ def test_sample_of_a_prompt(here, told):
 
 def test_sample_of_a_prompt_that_is_not_understood(here, told, refused):
     says = refused("sample", "glide-portraits", "a happy persen with a red hat")
-    assert "unknown word 'persen' in 'a happy persen with a red hat': did you mean 'person'" in says
+    assert (
+        "unknown word 'persen' in 'a happy persen with a red hat': did you mean "
+        "'person'" in says
+    )
     says = refused("sample", "glide-portraits", "a red hat, " * 20)
     assert "at most 38 fit: shorten it" in says
     says = refused("sample", "ae_digits", "a red hat")
@@ -349,9 +463,13 @@ def test_a_recipe_may_be_written_with_hyphens(here, cheap, labelled):
 
 def test_sample_where_it_cannot_write(here, fast, refused, monkeypatch):
     (here / "folder").mkdir()
-    assert "cannot write folder: Is a directory" in refused("sample", "ae_digits", "--out", "folder")
+    assert "cannot write folder: Is a directory" in refused(
+        "sample", "ae_digits", "--out", "folder"
+    )
     monkeypatch.setattr(os, "fsync", full_disk)
-    assert "cannot write a.png: No space left on device" in refused("sample", "ae_digits", "--out", "a.png")
+    assert "cannot write a.png: No space left on device" in refused(
+        "sample", "ae_digits", "--out", "a.png"
+    )
     assert not files(here)
 
 
@@ -360,14 +478,21 @@ def test_sample_where_it_cannot_write(here, fast, refused, monkeypatch):
 
 def test_from_the_shell():
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "minilib", *arguments], capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "minilib", *arguments],
+            capture_output=True,
+            text=True,
+        )
 
     listed = run("list")
     assert (listed.returncode, listed.stderr) == (0, "")
     assert listed.stdout.count("\n") == len(recipes.RECIPES)
     unknown = run("sample", "vae")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert unknown.stderr == f"minilib: no recipe named 'vae': there are {', '.join(recipes.RECIPES)}\n"
+    assert (
+        unknown.stderr
+        == f"minilib: no recipe named 'vae': there are {', '.join(recipes.RECIPES)}\n"
+    )
 
 
 KILLER = """
@@ -417,8 +542,12 @@ attempt("whole")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no SIGKILL")
 def test_killed_at_its_worst_moments_it_ends_with_the_same_bytes(here):
-    """Before a checkpoint, while writing one, while writing the weights, and between the weights and their card."""
-    done = subprocess.run([sys.executable, "-c", KILLER], capture_output=True, text=True, check=True)
+    """Before a checkpoint, while writing one, while writing the weights, and between
+    the weights and their card.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER], capture_output=True, text=True, check=True
+    )
     states = [line for line in done.stdout.splitlines() if line.startswith("state:")]
     assert states == [
         "state: -9 2",
@@ -428,9 +557,14 @@ def test_killed_at_its_worst_moments_it_ends_with_the_same_bytes(here):
         "state: 0 7 safetensors json",
         "state: 0 7 safetensors json",
     ]
-    killed, whole = here / "killed/ae_digits.safetensors", here / "whole/ae_digits.safetensors"
+    killed, whole = (
+        here / "killed/ae_digits.safetensors",
+        here / "whole/ae_digits.safetensors",
+    )
     assert killed.read_bytes() == whole.read_bytes()
-    weights.load_weights(recipes.get("ae_digits").model(), killed)  # file and card belong together
+    weights.load_weights(
+        recipes.get("ae_digits").model(), killed
+    )  # file and card belong together
 
 
 PAIR = """
@@ -448,14 +582,37 @@ sys.exit(main(["train", "ae_digits", "--steps", "3", *sys.argv[1:]]))
 
 
 def test_train_runs_unchanged_under_torchrun(here):
-    """Two processes write once, say so once, and take the steps that one process takes, to rounding."""
+    """Two processes write once, say so once, and take the steps that one process takes,
+    to rounding.
+    """
     (here / "pair.py").write_text(PAIR)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     pair = [*torchrun, "pair.py", "--out", "two"]
-    done = subprocess.run(pair, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        pair, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.count("wrote two") == 1
-    subprocess.run([sys.executable, "pair.py", "--out", "one"], env=environment, capture_output=True, check=True)
-    one, two = (weights.read_tensors(here / out / "ae_digits.checkpoint.safetensors")[0] for out in ("one", "two"))
+    subprocess.run(
+        [sys.executable, "pair.py", "--out", "one"],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    one, two = (
+        weights.read_tensors(here / out / "ae_digits.checkpoint.safetensors")[0]
+        for out in ("one", "two")
+    )
     assert one.keys() == two.keys()
-    assert all(torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-5) for key in one if key.startswith("model."))
+    assert all(
+        torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-5)
+        for key in one
+        if key.startswith("model.")
+    )

@@ -9,7 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from minilib.diffusion.schedule import Schedule, cosine_beta
-from minilib.noisy_classifier import AttentionPool, NoisyClassifier, noisy_classification_loss
+from minilib.noisy_classifier import (
+    AttentionPool,
+    NoisyClassifier,
+    noisy_classification_loss,
+)
 from minilib.train import Draw, fit, shuffled
 from minilib.unet import ScaleShift, UNetConfig, block_down
 
@@ -32,9 +36,18 @@ def draw(n, seed=0):
 def test_one_row_of_logits_for_each_picture(size, channels, classes, ada, n):
     config = UNetConfig(channels=channels, width=8, head_dim=8)
     if ada:
-        config = UNetConfig(channels=channels, width=8, head_dim=8, modulation=ScaleShift, down=block_down)
+        config = UNetConfig(
+            channels=channels,
+            width=8,
+            head_dim=8,
+            modulation=ScaleShift,
+            down=block_down,
+        )
     model = NoisyClassifier(config, size, classes)
-    assert model(torch.randn(n, channels, size, size), torch.arange(n)).shape == (n, classes)
+    assert model(torch.randn(n, channels, size, size), torch.arange(n)).shape == (
+        n,
+        classes,
+    )
 
 
 @pytest.mark.parametrize(("head_dim", "heads"), [(16, 1), (8, 2), (4, 4)])
@@ -45,10 +58,14 @@ def test_the_pool_is_attention_of_the_mean_on_all_places(head_dim, heads):
     for picture, logits in zip(h, pool(h), strict=True):
         places = picture.flatten(1).T  # (6, 16)
         places = torch.cat([places.mean(dim=0, keepdim=True), places]) + pool.position.T
-        q, k, v = F.linear(places, pool.qkv.weight, pool.qkv.bias).split(16, dim=1)  # (7, 16) each
+        q, k, v = F.linear(places, pool.qkv.weight, pool.qkv.bias).split(
+            16, dim=1
+        )  # (7, 16) each
         answer = []
         for head in torch.arange(16).chunk(heads):
-            fit_of = torch.stack([q[0, head] @ k[place, head] for place in range(7)]) / math.sqrt(head_dim)
+            fit_of = torch.stack(
+                [q[0, head] @ k[place, head] for place in range(7)]
+            ) / math.sqrt(head_dim)
             weights = fit_of.exp() / fit_of.exp().sum()
             answer.append(sum(w * v[place, head] for place, w in enumerate(weights)))
         expected = pool.out(torch.cat(answer))
@@ -78,18 +95,29 @@ def test_every_parameter_gets_a_gradient_once_the_zeros_are_gone():
     for p in model.parameters():
         nn.init.normal_(p, std=0.1)
     model(torch.randn(2, 1, 8, 8), torch.tensor([3, 7])).square().sum().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or not p.grad.any()
+    ] == []
 
 
 def test_the_gradient_in_the_picture_is_right():
     torch.manual_seed(0)
     model = NoisyClassifier(SMALL, 8, 3).double()
-    x, t = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True), torch.tensor([5])
+    x, t = (
+        torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True),
+        torch.tensor([5]),
+    )
     assert torch.autograd.gradcheck(lambda x: F.log_softmax(model(x, t), dim=1), x)
 
 
 def test_the_loss_is_the_cross_entropy_of_noisy_pictures():
-    model, x_0, y = NoisyClassifier(SMALL, 8, 10), torch.randn(6, 1, 8, 8), torch.arange(6)
+    model, x_0, y = (
+        NoisyClassifier(SMALL, 8, 10),
+        torch.randn(6, 1, 8, 8),
+        torch.arange(6),
+    )
     loss = noisy_classification_loss(model, x_0, y, draw=draw(6), schedule=SCHEDULE)
     again = draw(6)
     t = (again.uniform() * 20).long()
@@ -108,7 +136,9 @@ def test_without_noise_the_pictures_stay_clean_and_the_step_is_0():
         return torch.zeros(len(x), 10)
 
     x_0, y = torch.randn(4, 1, 8, 8), torch.arange(4)
-    loss = noisy_classification_loss(model, x_0, y, draw=draw(4), schedule=SCHEDULE, noise=False)
+    loss = noisy_classification_loss(
+        model, x_0, y, draw=draw(4), schedule=SCHEDULE, noise=False
+    )
     (x, t), *_ = seen
     assert torch.equal(x, x_0)
     assert t.tolist() == [0, 0, 0, 0]
@@ -129,10 +159,22 @@ def test_the_steps_drawn_cover_the_schedule():
 
 def test_it_learns():
     y = torch.arange(200) % 2
-    x = torch.where(y == 1, 1.0, -1.0).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
+    x = (
+        torch.where(y == 1, 1.0, -1.0)
+        .view(-1, 1, 1, 1)
+        .expand(-1, 1, 8, 8)
+        .contiguous()
+    )
     torch.manual_seed(0)
     loss = partial(noisy_classification_loss, schedule=SCHEDULE)
-    run = fit(NoisyClassifier(SMALL, 8, 2), loss, shuffled(x, y, batch_size=32), steps=60, lr=3e-3, progress=False)
+    run = fit(
+        NoisyClassifier(SMALL, 8, 2),
+        loss,
+        shuffled(x, y, batch_size=32),
+        steps=60,
+        lr=3e-3,
+        progress=False,
+    )
     assert run.loss[-10:].mean() < 0.4 < run.loss[:5].mean()
 
 
@@ -140,9 +182,14 @@ def test_what_does_not_fit_is_refused():
     model = NoisyClassifier(SMALL, 8, 10)
     with pytest.raises(ValueError, match=r"expected t of shape \(2,\), got \(2, 1\)"):
         model(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1).long())
-    with pytest.raises(ValueError, match=r"expected x of shape \(B, 1, H, W\) with H, W multiples of 4"):
+    with pytest.raises(
+        ValueError, match=r"expected x of shape \(B, 1, H, W\) with H, W multiples of 4"
+    ):
         model(torch.zeros(2, 1, 7, 8), torch.zeros(2).long())
     with pytest.raises(ValueError, match=r"expected x of shape \(B, 1, H, W\)"):
         model(torch.zeros(2, 3, 8, 8), torch.zeros(2).long())
-    with pytest.raises(ValueError, match=r"expected h of shape \(B, 16, H, W\) with 4 places, got \(2, 16, 4, 4\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected h of shape \(B, 16, H, W\) with 4 places, got \(2, 16, 4, 4\)",
+    ):
         model(torch.zeros(2, 1, 16, 16), torch.zeros(2).long())

@@ -1,4 +1,6 @@
-"""CLIP for noisy pictures: it starts as the clean one, knows the step, and learns what is under the noise."""
+"""CLIP for noisy pictures: it starts as the clean one, knows the step, and learns what
+is under the noise.
+"""
 
 from functools import partial
 
@@ -8,7 +10,12 @@ from torch.nn import functional as F
 
 from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss
 from minilib.diffusion.schedule import Schedule, linear_beta
-from minilib.noisy_clip import NoisyCLIP, noisy_agreement_loss, noisy_contrastive_loss, some_noise
+from minilib.noisy_clip import (
+    NoisyCLIP,
+    noisy_agreement_loss,
+    noisy_contrastive_loss,
+    some_noise,
+)
 from minilib.train import Draw, fit, shuffled
 from minilib.vit import ViTConfig
 
@@ -78,24 +85,34 @@ def test_noise_is_that_of_the_step(x):
 
 
 def test_the_objective_stays_what_it_was(pair, x):
-    """On pictures with noise both losses are the contrastive loss of that noise, at its steps."""
+    """On pictures with noise both losses are the contrastive loss of that noise, at its
+    steps.
+    """
     clean, noisy = pair
     torch.nn.init.normal_(noisy.time[2].weight)
     tokens = torch.tensor([[1, 3 + i, 2, 0] for i in range(6)])
     x_t, t = some_noise(x, draw(6), CHAIN)
     expected = contrastive_loss(lambda x, y: noisy(x, y, t), x_t, tokens)
-    assert torch.equal(noisy_contrastive_loss(noisy, x, tokens, draw=draw(6), schedule=CHAIN), expected)
+    assert torch.equal(
+        noisy_contrastive_loss(noisy, x, tokens, draw=draw(6), schedule=CHAIN), expected
+    )
     u = clean.embed_image(x)
     logits = noisy.logit_scale.exp() * noisy.embed_image(x_t, t) @ u.T
     target = torch.arange(6)
     expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    assert torch.allclose(noisy_agreement_loss(noisy, x, u, draw=draw(6), schedule=CHAIN), expected)
+    assert torch.allclose(
+        noisy_agreement_loss(noisy, x, u, draw=draw(6), schedule=CHAIN), expected
+    )
 
 
 def test_agreement_needs_no_captions_and_leaves_the_text_alone(pair, x):
     clean, noisy = pair
-    noisy_agreement_loss(noisy, x, clean.embed_image(x).detach(), draw=draw(6), schedule=CHAIN).backward()
-    touched = {name.split(".")[0] for name, p in noisy.named_parameters() if p.grad is not None}
+    noisy_agreement_loss(
+        noisy, x, clean.embed_image(x).detach(), draw=draw(6), schedule=CHAIN
+    ).backward()
+    touched = {
+        name.split(".")[0] for name, p in noisy.named_parameters() if p.grad is not None
+    }
     assert touched == {"vision", "to_image", "time", "logit_scale"}
 
 
@@ -114,6 +131,9 @@ def test_training_on_noise_finds_the_picture_under_it(pair):
     )
     t = torch.full((16,), 300)
     x_t = CHAIN.noisy(x, t, torch.randn(x.shape, generator=g))
-    found = [(model @ u.T).argmax(dim=1) for model in (fitted.model.embed_image(x_t, t), clean.embed_image(x_t))]
+    found = [
+        (model @ u.T).argmax(dim=1)
+        for model in (fitted.model.embed_image(x_t, t), clean.embed_image(x_t))
+    ]
     right = [float((row == torch.arange(16)).float().mean()) for row in found]
     assert right[0] > right[1] + 0.2

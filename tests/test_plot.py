@@ -18,7 +18,10 @@ from PIL import Image
 from minilib import plot
 
 pictures = npst.arrays(
-    np.uint8, st.tuples(st.integers(1, 7), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))
+    np.uint8,
+    st.tuples(
+        st.integers(1, 7), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)
+    ),
 )
 
 
@@ -43,7 +46,9 @@ def drawn(figure):
 
 
 class Page(HTMLParser):
-    """The elements of a piece of HTML, as {tag: attributes} and {tag: text}; void elements are not on the stack."""
+    """The elements of a piece of HTML, as {tag: attributes} and {tag: text}; void
+    elements are not on the stack.
+    """
 
     def __init__(self, html):
         super().__init__()
@@ -87,7 +92,9 @@ def test_a_little_outside_is_clipped():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_every_floating_point_type_is_taken(dtype):
-    assert plot.to_uint8(torch.tensor([-1, 0, 1], dtype=dtype).view(1, 1, 1, 3)).ravel().tolist() == [0, 128, 255]
+    assert plot.to_uint8(
+        torch.tensor([-1, 0, 1], dtype=dtype).view(1, 1, 1, 3)
+    ).ravel().tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,9 @@ def test_every_floating_point_type_is_taken(dtype):
         (torch.tensor([[[[0.0, float("inf")]]]]), "0 to inf"),
     ],
 )
-@pytest.mark.parametrize("function", [plot.to_uint8, plot.image_grid, lambda x: plot.tile(x, 2)])
+@pytest.mark.parametrize(
+    "function", [plot.to_uint8, plot.image_grid, lambda x: plot.tile(x, 2)]
+)
 def test_what_is_no_batch_of_pictures_is_refused(function, x, got):
     with pytest.raises(ValueError, match=f"expected .*pictures .*got .*{got}"):
         function(x)
@@ -120,7 +129,9 @@ def test_tile_puts_each_picture_in_its_place_on_white(pixels, columns, gap):
     for i, picture in enumerate(pixels.transpose(0, 2, 3, 1)):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         place = np.s_[top : top + height, left : left + width]
-        assert np.array_equal(sheet[place], picture.squeeze(2) if channels == 1 else picture)
+        assert np.array_equal(
+            sheet[place], picture.squeeze(2) if channels == 1 else picture
+        )
         rest[place] = False
     assert (sheet[rest] == 255).all()
 
@@ -130,39 +141,68 @@ def test_tile_puts_each_picture_in_its_place_on_white(pixels, columns, gap):
 
 @settings(max_examples=15)
 @given(
-    pixels=npst.arrays(np.uint8, st.tuples(st.integers(1, 5), st.sampled_from([1, 3]), *[st.integers(1, 12)] * 2)),
+    pixels=npst.arrays(
+        np.uint8,
+        st.tuples(
+            st.integers(1, 5), st.sampled_from([1, 3]), *[st.integers(1, 12)] * 2
+        ),
+    ),
     columns=st.integers(1, 6),
     scale=st.integers(1, 5),
     labels=st.booleans(),
 )
 def test_a_grid_shows_each_pixel_of_each_picture_sharp(pixels, columns, scale, labels):
-    """With margins, gaps and captions around them: every picture stands in the figure, dot for dot."""
+    """With margins, gaps and captions around them: every picture stands in the figure,
+    dot for dot.
+    """
     count, _, height, width = pixels.shape
     rows = -(-count // columns)
-    options = {"captions": ["a\nb"] * count, "row_labels": ["row"] * rows} if labels else {}
-    figure = plot.image_grid(from_bytes(pixels), columns=columns, scale=scale, **options)
+    options = (
+        {"captions": ["a\nb"] * count, "row_labels": ["row"] * rows} if labels else {}
+    )
+    figure = plot.image_grid(
+        from_bytes(pixels), columns=columns, scale=scale, **options
+    )
     dots, size = drawn(figure), scale * plot.SHARPNESS
     left = 2 * 9 * 4 * labels
     step_x, step_y = width * size + 8, height * size + 8 + 72 * labels
     assert dots.shape == (rows * step_y, left + min(columns, count) * step_x, 3)
     for i, picture in enumerate(pixels.transpose(0, 2, 3, 1)):
         y, x = i // columns * step_y, left + i % columns * step_x
-        expected = np.broadcast_to(picture, (height, width, 3)).repeat(size, axis=0).repeat(size, axis=1)
-        assert np.array_equal(dots[y : y + height * size, x : x + width * size], expected)
+        expected = (
+            np.broadcast_to(picture, (height, width, 3))
+            .repeat(size, axis=0)
+            .repeat(size, axis=1)
+        )
+        assert np.array_equal(
+            dots[y : y + height * size, x : x + width * size], expected
+        )
 
 
 def test_a_grid_writes_captions_and_labels():
     x = torch.zeros(4, 1, 28, 28)
-    figure = plot.image_grid(x, columns=2, captions=["p", "q", "r", "s"], row_labels=["real", "fake"])
+    figure = plot.image_grid(
+        x, columns=2, captions=["p", "q", "r", "s"], row_labels=["real", "fake"]
+    )
     placed = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     assert set(placed) == {"p", "q", "r", "s", "real", "fake"}
     assert placed["p"][0] == placed["r"][0] < placed["q"][0] == placed["s"][0]
-    assert placed["real"][1] < placed["p"][1] == placed["q"][1] < placed["fake"][1] < placed["r"][1]
+    assert (
+        placed["real"][1]
+        < placed["p"][1]
+        == placed["q"][1]
+        < placed["fake"][1]
+        < placed["r"][1]
+    )
 
 
-@pytest.mark.parametrize("shape", [(30, 1, 28, 28), (8, 3, 64, 64), (1, 1, 28, 28), (4, 3, 600, 600)])
+@pytest.mark.parametrize(
+    "shape", [(30, 1, 28, 28), (8, 3, 64, 64), (1, 1, 28, 28), (4, 3, 600, 600)]
+)
 def test_a_grid_finds_its_size(shape):
-    width, _ = plot.image_grid(torch.zeros(shape), columns=10).get_size_inches() * plot.DPI
+    width, _ = (
+        plot.image_grid(torch.zeros(shape), columns=10).get_size_inches() * plot.DPI
+    )
     pixels = min(10, shape[0]) * shape[3]
     assert width < 560 + 50 or pixels > 560
     assert width >= pixels
@@ -173,7 +213,10 @@ def test_a_grid_finds_its_size(shape):
     [
         ({"captions": ["a"]}, "expected as many captions as pictures, 3, got 1"),
         ({"captions": []}, "expected as many captions as pictures, 3, got 0"),
-        ({"row_labels": ["a", "b", "c"], "columns": 2}, "expected as many row labels as rows, 2, got 3"),
+        (
+            {"row_labels": ["a", "b", "c"], "columns": 2},
+            "expected as many row labels as rows, 2, got 3",
+        ),
         ({"columns": 0}, "expected 1 column or more, got 0"),
     ],
 )
@@ -183,7 +226,13 @@ def test_a_grid_refuses_what_does_not_fit(options, message):
 
 
 @settings(max_examples=10)
-@given(seeds=st.integers(1, 4), n=st.integers(1, 40), logx=st.booleans(), logy=st.booleans(), tensors=st.booleans())
+@given(
+    seeds=st.integers(1, 4),
+    n=st.integers(1, 40),
+    logx=st.booleans(),
+    logy=st.booleans(),
+    tensors=st.booleans(),
+)
 def test_curves_draw_the_mean_and_its_spread(seeds, n, logx, logy, tensors):
     x, y = np.arange(1, n + 1), 1 + np.random.default_rng(n).random((seeds, n))
     given = (torch.tensor(x), torch.tensor(y)) if tensors else (x.tolist(), y.tolist())
@@ -191,19 +240,32 @@ def test_curves_draw_the_mean_and_its_spread(seeds, n, logx, logy, tensors):
     assert np.array_equal(axes.lines[0].get_xdata(), x)
     assert np.allclose(axes.lines[0].get_ydata(), y.mean(axis=0))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "error")
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log" if logx else "linear", "log" if logy else "linear")
+    assert (axes.get_xscale(), axes.get_yscale()) == (
+        "log" if logx else "linear",
+        "log" if logy else "linear",
+    )
     assert len(axes.collections) == (seeds > 1)
     if seeds > 1:
         band = axes.collections[0].get_paths()[0].vertices[:, 1]
-        assert band.max() == pytest.approx((y.mean(axis=0) + y.std(axis=0, ddof=1)).max())
-        assert band.min() == pytest.approx((y.mean(axis=0) - y.std(axis=0, ddof=1)).min())
+        assert band.max() == pytest.approx(
+            (y.mean(axis=0) + y.std(axis=0, ddof=1)).max()
+        )
+        assert band.min() == pytest.approx(
+            (y.mean(axis=0) - y.std(axis=0, ddof=1)).min()
+        )
 
 
 def test_eight_lines_differ_in_colour_dashes_and_markers_and_are_named():
     names = [f"model {i}" for i in range(8)]
-    figure = plot.curves({name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "x", "y")
+    figure = plot.curves(
+        {name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "x", "y"
+    )
     lines = figure.axes[0].lines
-    for look in (lambda a: to_hex(a.get_color()), lambda a: str(a._dash_pattern), lambda a: a.get_marker()):
+    for look in (
+        lambda a: to_hex(a.get_color()),
+        lambda a: str(a._dash_pattern),
+        lambda a: a.get_marker(),
+    ):
         assert len({look(line) for line in lines}) == 8
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == names
@@ -212,15 +274,26 @@ def test_eight_lines_differ_in_colour_dashes_and_markers_and_are_named():
 
 
 def test_one_line_needs_no_legend_and_a_short_logarithmic_axis_names_what_was_measured():
-    figure = plot.curves({"only": ([100, 300, 1000], [3, 2, 1])}, "pictures", "error", logx=True)
+    figure = plot.curves(
+        {"only": ([100, 300, 1000], [3, 2, 1])}, "pictures", "error", logx=True
+    )
     assert not figure.legends
-    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["100", "300", "1,000"]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [
+        "100",
+        "300",
+        "1,000",
+    ]
 
 
 @pytest.mark.parametrize(
     ("x", "y", "options", "message"),
     [
-        ([1, 2], [1, 2, 3], {}, r"loss: expected x \(n,\) .*got shapes \(2,\) and \(1, 3\)"),
+        (
+            [1, 2],
+            [1, 2, 3],
+            {},
+            r"loss: expected x \(n,\) .*got shapes \(2,\) and \(1, 3\)",
+        ),
         ([[1, 2]], [1, 2], {}, r"got shapes \(1, 2\)"),
         ([1, 2], np.zeros((2, 2, 2)), {}, r"\(2, 2, 2\)"),
         ([], [], {}, r"\(0,\)"),
@@ -247,7 +320,10 @@ def test_a_latent_map_shows_every_code_and_names_every_class(kind):
     axes = plot.latent_map(z, labels.to(kind)).axes[0]
     dots = axes.collections[0]
     assert np.allclose(dots.get_offsets(), z)
-    assert all(same_color(c, plot.CLASS_COLOURS[k]) for c, k in zip(dots.get_facecolor(), labels.tolist(), strict=True))
+    assert all(
+        same_color(c, plot.CLASS_COLOURS[k])
+        for c, k in zip(dots.get_facecolor(), labels.tolist(), strict=True)
+    )
     assert [text.get_text() for text in axes.texts] == list("0123456789")
     for k, text in enumerate(axes.texts):
         assert np.allclose(text.get_position(), np.median(z[labels == k], axis=0))
@@ -261,10 +337,18 @@ def test_a_latent_map_shows_every_code_and_names_every_class(kind):
         (torch.zeros(5), torch.zeros(5).long(), r"expected z of shape \(N, 2\)"),
         (torch.zeros(5, 2), torch.zeros(4).long(), r"got \(5, 2\) and \(4,\)"),
         (torch.zeros(0, 2), torch.zeros(0).long(), r"got \(0, 2\)"),
-        (torch.zeros(5, 2), torch.full((5,), 10), "expected integer labels from 0 to 9, got int64 10 to 10"),
+        (
+            torch.zeros(5, 2),
+            torch.full((5,), 10),
+            "expected integer labels from 0 to 9, got int64 10 to 10",
+        ),
         (torch.zeros(5, 2), torch.full((5,), -1), "got int64 -1 to -1"),
         (torch.zeros(5, 2), torch.zeros(5), "got float32"),
-        (torch.tensor([[0.0, float("nan")]]), torch.zeros(1).long(), "expected finite codes"),
+        (
+            torch.tensor([[0.0, float("nan")]]),
+            torch.zeros(1).long(),
+            "expected finite codes",
+        ),
     ],
 )
 def test_a_latent_map_refuses_what_is_no_map(z, labels, message):
@@ -304,19 +388,26 @@ def test_a_png_is_the_same_at_every_run_and_says_nothing_else():
 
 
 def test_figures_are_stored_exactly():
-    grid = plot.image_grid(torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    grid = plot.image_grid(
+        torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    )
     for figure in (grid, curve()):
         assert np.array_equal(drawn(figure), decode(plot.to_png(figure)))
 
 
 def test_single_pictures_are_stored_exactly():
     pixels = np.arange(20, dtype=np.uint8) * 13
-    assert np.array_equal(decode(plot.to_png(from_bytes(pixels).view(1, 5, 4)))[..., 0], pixels.reshape(5, 4))
+    assert np.array_equal(
+        decode(plot.to_png(from_bytes(pixels).view(1, 5, 4)))[..., 0],
+        pixels.reshape(5, 4),
+    )
     colours = torch.tensor([[-1.0, 1.0], [1.0, -1.0], [0.0, 0.0]]).view(3, 1, 2)
     assert decode(plot.to_png(colours)).tolist() == [[[0, 255, 128], [255, 0, 128]]]
 
 
-@pytest.mark.parametrize("frame", [torch.zeros(2, 1, 4, 4), torch.zeros(4, 4), torch.zeros(1, 4, 4).byte()])
+@pytest.mark.parametrize(
+    "frame", [torch.zeros(2, 1, 4, 4), torch.zeros(4, 4), torch.zeros(1, 4, 4).byte()]
+)
 def test_what_is_no_frame_is_refused(frame):
     with pytest.raises(ValueError, match="expected"):
         plot.to_png(frame)
@@ -326,7 +417,9 @@ def test_what_is_no_frame_is_refused(frame):
 def shown(monkeypatch):
     """What `show` hands to the notebook."""
     bundles = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda bundle, raw: bundles.append(bundle)
+    )
     return bundles
 
 
@@ -383,15 +476,27 @@ def test_a_slider_holds_its_frames_and_labels(frames, data, name, alt):
     held = [from_uri(uri) for uri in handle["data-frames"].split(" ")]
     assert len(held) == frames
     for png, picture in zip(held, x, strict=True):
-        assert np.array_equal(decode(png)[..., 0], plot.to_uint8(picture[None])[0, ..., 0])
+        assert np.array_equal(
+            decode(png)[..., 0], plot.to_uint8(picture[None])[0, ..., 0]
+        )
     assert json.loads(handle["data-labels"]) == labels
     assert from_uri(image["src"]) == held[0]
     assert image["alt"] == alt
     assert (image["width"], image["height"]) == ("21", "15")
     assert "pixelated" in image["style"]
-    assert (handle["min"], handle["max"], handle["value"]) == ("0", str(frames - 1), "0")
-    assert handle["data-lm-suppress-shortcuts"] == "true"  # else the arrow keys do nothing in JupyterLab
-    assert (handle["type"], handle["aria-label"], handle["aria-valuetext"]) == ("range", name, labels[0])
+    assert (handle["min"], handle["max"], handle["value"]) == (
+        "0",
+        str(frames - 1),
+        "0",
+    )
+    assert (
+        handle["data-lm-suppress-shortcuts"] == "true"
+    )  # else the arrow keys do nothing in JupyterLab
+    assert (handle["type"], handle["aria-label"], handle["aria-valuetext"]) == (
+        "range",
+        name,
+        labels[0],
+    )
     assert page.text.get("output", "") == labels[0]
     assert page.text["span"] == name
 
@@ -408,7 +513,9 @@ def test_a_slider_asks_for_nothing_from_outside_and_sets_no_colour():
 
 def test_two_sliders_of_the_same_frames_are_the_same_text():
     def make():
-        return plot.FrameSlider([curve(), curve()], [0.5, 1.5], "time", "a wave")._repr_mimebundle_()
+        return plot.FrameSlider(
+            [curve(), curve()], [0.5, 1.5], "time", "a wave"
+        )._repr_mimebundle_()
 
     bundle = make()
     assert bundle == make()
@@ -419,10 +526,19 @@ def test_two_sliders_of_the_same_frames_are_the_same_text():
 
 
 def test_what_the_input_does_names_what_is_there():
-    """The browser test moves the slider; this one fails first when a name is changed on one side only."""
+    """The browser test moves the slider; this one fails first when a name is changed on
+    one side only.
+    """
     page = Page(plot.FrameSlider(stack(2), "ab", "step", "noise").html())
     script = page.attributes["input"]["oninput"]
-    for part in ("'.frame-slider'", "'img'", "'output'", "dataset.frames", "dataset.labels", "'aria-valuetext'"):
+    for part in (
+        "'.frame-slider'",
+        "'img'",
+        "'output'",
+        "dataset.frames",
+        "dataset.labels",
+        "'aria-valuetext'",
+    ):
         assert part in script
     assert script == plot.SWAP
 
@@ -433,7 +549,12 @@ def test_what_the_input_does_names_what_is_there():
         ([], [], {}, "expected one frame or more, got none"),
         (stack(2), [1], {}, "expected as many labels as frames, 2, got 1"),
         (stack(2), [1, 2, 3], {}, "expected as many labels as frames, 2, got 3"),
-        ([*stack(1), *stack(1, width=8)], "ab", {}, "expected frames of one size, got 7 × 5 and 8 × 5"),
+        (
+            [*stack(1), *stack(1, width=8)],
+            "ab",
+            {},
+            "expected frames of one size, got 7 × 5 and 8 × 5",
+        ),
         (stack(2), "ab", {"alt": ""}, "expected an alt text, got none"),
         (stack(2) * 200, "ab", {}, r"expected pictures in \[-1, 1\]"),
     ],

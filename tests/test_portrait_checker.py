@@ -1,4 +1,6 @@
-"""The checker of portraits against pictures whose every attribute is known, whole and damaged."""
+"""The checker of portraits against pictures whose every attribute is known, whole and
+damaged.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,11 @@ def test_visible_attributes_are_found(people, noise):
 
 def test_what_is_hidden_is_not_guessed(people):
     found, shown = recognise(render(people)), seen(people)
-    hidden = [(f.attributes["hair"], p.hair) for f, s, p in zip(found, shown, people, strict=True) if "hair" not in s]
+    hidden = [
+        (f.attributes["hair"], p.hair)
+        for f, s, p in zip(found, shown, people, strict=True)
+        if "hair" not in s
+    ]
     assert len(hidden) > 10
     assert all(value in (None, true) for value, true in hidden)
     assert any(value is None for value, _ in hidden)
@@ -46,7 +52,9 @@ def test_half_a_hat_is_none_or_one_but_never_another_colour():
     people = [p for p in draw(200, 2) if p.hat == "red"][:10]
     bare = render(people)
     half = bare.clone()
-    half[:, :, :5, 8:] = render([p for p in people])[:, :, :1, :1]  # the background's colour over its right half
+    half[:, :, :5, 8:] = render([p for p in people])[
+        :, :, :1, :1
+    ]  # the background's colour over its right half
     for found in recognise(half):
         assert found.attributes["hat"] in ("red", "no hat", None)
 
@@ -67,7 +75,9 @@ def test_pairs_are_read_from_left_to_right(people):
     x = torch.cat([render(list(side)) for side in zip(*pairs, strict=True)], dim=-1)
     texts = pair_captions(pairs, 0)
     assert accuracy(x, texts)["caption"] >= 0.95
-    assert accuracy(torch.cat(x.chunk(2, dim=-1)[::-1], dim=-1), texts)["caption"] <= 0.2
+    assert (
+        accuracy(torch.cat(x.chunk(2, dim=-1)[::-1], dim=-1), texts)["caption"] <= 0.2
+    )
 
 
 def test_bad_input_is_named(people):

@@ -4,8 +4,19 @@ import torch
 from minilib.data import scenes
 from minilib.portrait_checker import accuracy
 from minilib.recipes import glide, semantic
-from minilib.recipes.captioned import captioned_pairs, captioned_scenes, coloured_pairs, portrait_tokens
-from minilib.recipes.glide import caption_gain, pairs_by_vector, pairs_by_words, score_told_apart, swapped_sides
+from minilib.recipes.captioned import (
+    captioned_pairs,
+    captioned_scenes,
+    coloured_pairs,
+    portrait_tokens,
+)
+from minilib.recipes.glide import (
+    caption_gain,
+    pairs_by_vector,
+    pairs_by_words,
+    score_told_apart,
+    swapped_sides,
+)
 from minilib.tokens import END
 from minilib.unet import PlaceAttention
 
@@ -26,14 +37,18 @@ def test_captions_of_two_people_tell_who_is_left(draw):
 
 def test_two_people_wear_what_their_caption_says_in_its_order():
     texts = coloured_pairs(4, 0)[1]
-    assert all(text.count(" top ") == 2 and text.count(" left of ") == 1 for text in texts)
+    assert all(
+        text.count(" top ") == 2 and text.count(" left of ") == 1 for text in texts
+    )
     assert coloured_pairs(4, 0)[1] == texts != coloured_pairs(4, 1)[1]
 
 
 def test_a_caption_lessens_the_error_of_what_it_tells():
     x, texts = coloured_pairs(6, 0, "test")
     tokens = portrait_tokens().encode(texts)
-    assert torch.allclose(caption_gain(knows(x), x, tokens), x.square().flatten(1).mean(dim=1))
+    assert torch.allclose(
+        caption_gain(knows(x), x, tokens), x.square().flatten(1).mean(dim=1)
+    )
     assert not caption_gain(lambda x_t, t, tokens: 0 * x_t, x, tokens).any()
     told = score_told_apart(knows(x), x, texts)
     assert told["told_apart"] == 1
@@ -58,7 +73,9 @@ def test_scenes_are_of_two_sizes_only():
 
 def test_scenes_drawn_as_told_score_one_in_every_category(monkeypatch):
     x, texts = captioned_scenes(8, 2, "held_out", "long")
-    monkeypatch.setattr(glide, "captioned_scenes", lambda n, seed, split, style: (x, texts))
+    monkeypatch.setattr(
+        glide, "captioned_scenes", lambda n, seed, split, style: (x, texts)
+    )
     monkeypatch.setattr(glide, "draw_scenes", lambda model, large, noise, tokens: x)
     score = glide.score_scenes(None)
     assert score["caption"] == score["binding"] == 1

@@ -8,7 +8,11 @@ from minilib import runtime
 
 
 def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch):
-    for cuda, mps, expected in [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]:
+    for cuda, mps, expected in [
+        (True, True, "cuda"),
+        (False, True, "mps"),
+        (False, False, "cpu"),
+    ]:
         monkeypatch.delenv("MINILIB_DEVICE", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr(torch.cuda, "device_count", lambda cuda=cuda: int(cuda))
@@ -81,7 +85,9 @@ def test_budget_follows_the_variable(monkeypatch):
     assert runtime.budget(quick=1, full=2) == 1
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("cpu", "quick"), ("cuda", "full"), ("mps", "full")])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("cpu", "quick"), ("cuda", "full"), ("mps", "full")]
+)
 def test_budget_without_the_variable_follows_the_device(monkeypatch, kind, expected):
     monkeypatch.delenv("MINILIB_BUDGET", raising=False)
     monkeypatch.setattr(runtime, "device", lambda: torch.device(kind))
@@ -91,7 +97,9 @@ def test_budget_without_the_variable_follows_the_device(monkeypatch, kind, expec
 @pytest.mark.parametrize("name", ["ful", "QUICK", "1"])
 def test_misspelt_budget(monkeypatch, name):
     monkeypatch.setenv("MINILIB_BUDGET", name)
-    with pytest.raises(ValueError, match=f"MINILIB_BUDGET is '{name}': set it to 'quick' or 'full'"):
+    with pytest.raises(
+        ValueError, match=f"MINILIB_BUDGET is '{name}': set it to 'quick' or 'full'"
+    ):
         runtime.budget(quick=1, full=2)
 
 

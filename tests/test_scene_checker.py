@@ -21,7 +21,10 @@ def whole(x: torch.Tensor, scenes: list[Scene]) -> float:
     right = 0
     for view, scene in zip(recognise_scenes(x), scenes, strict=True):
         found = sorted(
-            tuple(str(thing.attributes[name]) for name in ("shape", "colour", "size", "texture"))
+            tuple(
+                str(thing.attributes[name])
+                for name in ("shape", "colour", "size", "texture")
+            )
             for thing in view.things
         )
         told = sorted((t.shape, t.colour, t.size, t.texture) for t in scene.things)
@@ -36,7 +39,13 @@ def test_scenes_are_wholly_found(scenes):
 
 def test_scenes_are_found_under_noise(scenes):
     x = render(scenes)
-    assert whole(x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), scenes) >= 0.95
+    assert (
+        whole(
+            x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+            scenes,
+        )
+        >= 0.95
+    )
 
 
 def test_scenes_are_found_when_blurred(scenes):
@@ -55,9 +64,16 @@ def test_what_is_no_scene_is_told_apart():
     g = torch.Generator().manual_seed(0)
     noise = torch.rand(3, 3, 32, 32, generator=g) * 2 - 1
     blobs = torch.full((2, 3, 32, 32), 0.9373)  # white
-    blobs[:, :, 8:20, 10:13] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]  # a bar in a colour that is none of ours
+    blobs[:, :, 8:20, 10:13] = torch.tensor([1.0, -1.0, 1.0])[
+        :, None, None
+    ]  # a bar in a colour that is none of ours
     for view in recognise_scenes(torch.cat([noise, blobs])):
-        assert not any(value for thing in view.things for name, value in thing.attributes.items() if name == "shape")
+        assert not any(
+            value
+            for thing in view.things
+            for name, value in thing.attributes.items()
+            if name == "shape"
+        )
 
 
 def test_things_that_the_border_cuts_are_looked_for_within_the_picture():
@@ -66,23 +82,50 @@ def test_things_that_the_border_cuts_are_looked_for_within_the_picture():
     for shift in (-14, 14):
         for dim in (2, 3):
             views = recognise_scenes(x.roll(shift, dims=dim)[:10])
-            assert all(0 <= thing.x <= 1 and 0 <= thing.y <= 1 for view in views for thing in view.things)
+            assert all(
+                0 <= thing.x <= 1 and 0 <= thing.y <= 1
+                for view in views
+                for thing in view.things
+            )
     half = torch.full((1, 3, 32, 32), 0.9373)
-    half[:, :, :, :5] = render([Scene((thing("square", "red", 0.5, 0.5),), "one", "white")])[:, :, :, 16:21]
+    half[:, :, :, :5] = render(
+        [Scene((thing("square", "red", 0.5, 0.5),), "one", "white")]
+    )[:, :, :, 16:21]
     (view,) = recognise_scenes(half)
     assert all(0 <= thing.x <= 1 for thing in view.things)
 
 
-def thing(shape: str, colour: str, x: float, y: float, size: str = "small", texture: str = "solid") -> Thing:
+def thing(
+    shape: str,
+    colour: str,
+    x: float,
+    y: float,
+    size: str = "small",
+    texture: str = "solid",
+) -> Thing:
     return Thing(shape, colour, size, texture, x, y)
 
 
-LEFT_RED = Scene((thing("circle", "red", 0.26, 0.5), thing("square", "blue", 0.74, 0.5)), "beside", "white")
+LEFT_RED = Scene(
+    (thing("circle", "red", 0.26, 0.5), thing("square", "blue", 0.74, 0.5)),
+    "beside",
+    "white",
+)
 BEHIND = Scene(
-    (thing("circle", "red", 0.45, 0.5, "large"), thing("star", "blue", 0.76, 0.5, "medium")), "in front of", "white"
+    (
+        thing("circle", "red", 0.45, 0.5, "large"),
+        thing("star", "blue", 0.76, 0.5, "medium"),
+    ),
+    "in front of",
+    "white",
 )
 THREE = Scene(
-    tuple(thing("star", "green", x, y) for x, y in [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75)]), "three", "mint"
+    tuple(
+        thing("star", "green", x, y)
+        for x, y in [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75)]
+    ),
+    "three",
+    "mint",
 )
 
 
@@ -96,7 +139,11 @@ THREE = Scene(
         (LEFT_RED, "a blue circle and a red square", {"binding"}),
         (LEFT_RED, "a red circle and a red square", {"colour", "binding"}),
         (LEFT_RED, "a large red circle", {"size"}),
-        (LEFT_RED, "a striped red circle on a grey background", {"texture", "background"}),
+        (
+            LEFT_RED,
+            "a striped red circle on a grey background",
+            {"texture", "background"},
+        ),
         (LEFT_RED, "two red circles", {"colour", "shape", "count"}),
         (BEHIND, "a blue star in front of a red circle", set()),
         (BEHIND, "a red circle in front of a blue star", {"spatial"}),
@@ -108,7 +155,9 @@ THREE = Scene(
 )
 def test_each_category_finds_its_own_errors(scene, text, wrong):
     found = scene_accuracy(render([scene]), [text])
-    assert {name for name, share in found.items() if share < 1} == wrong | ({"caption"} if wrong else set())
+    assert {name for name, share in found.items() if share < 1} == wrong | (
+        {"caption"} if wrong else set()
+    )
 
 
 def test_accuracy_of_true_and_of_exchanged_captions(scenes):
@@ -130,7 +179,9 @@ def test_bad_input_is_named(scenes):
 
 
 def test_a_caption_of_one_thing_holds_only_where_that_thing_is():
-    """Beside a red circle and a blue square there is something blue and a circle, but no blue circle."""
+    """Beside a red circle and a blue square there is something blue and a circle, but
+    no blue circle.
+    """
     found = scene_accuracy(render([LEFT_RED]), ["a blue circle"])
     assert found == {"colour": 1, "shape": 1, "caption": 0}
 

@@ -9,7 +9,17 @@ TEXTS = ["a red hat, a blue top", "green hair", "笑脸 face"]
 
 
 def test_words_signs_and_chinese_characters():
-    assert split("A red-hot  Hat, 火山!") == ["a", "red", "-", "hot", "hat", ",", "火", "山", "!"]
+    assert split("A red-hot  Hat, 火山!") == [
+        "a",
+        "red",
+        "-",
+        "hot",
+        "hat",
+        ",",
+        "火",
+        "山",
+        "!",
+    ]
     assert split("") == split("  \n") == []
     assert split("keycap_10 #") == ["keycap", "_", "10", "#"]
 
@@ -32,19 +42,27 @@ def test_a_caption_starts_ends_and_is_padded():
 
 def test_the_order_of_the_texts_changes_no_token():
     assert WordTokenizer(TEXTS, 8).token == WordTokenizer(TEXTS[::-1], 8).token
-    assert sorted(WordTokenizer(TEXTS, 8).token.values()) == list(range(END + 1, len(WordTokenizer(TEXTS, 8))))
+    assert sorted(WordTokenizer(TEXTS, 8).token.values()) == list(
+        range(END + 1, len(WordTokenizer(TEXTS, 8)))
+    )
 
 
 def test_an_unknown_word_is_named_with_the_nearest_known_ones():
     tokenizer = WordTokenizer(TEXTS, 8)
-    with pytest.raises(ValueError, match=r"unknown word 'gren' in 'gren hair': did you mean 'green'"):
+    with pytest.raises(
+        ValueError, match=r"unknown word 'gren' in 'gren hair': did you mean 'green'"
+    ):
         tokenizer.encode(["red hat", "gren hair"])
-    with pytest.raises(ValueError, match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue"):
+    with pytest.raises(
+        ValueError, match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue"
+    ):
         tokenizer.encode(["zzz"])
 
 
 def test_a_text_in_place_of_a_list_is_refused():
-    with pytest.raises(ValueError, match="expected a list of texts, got the text 'red'"):
+    with pytest.raises(
+        ValueError, match="expected a list of texts, got the text 'red'"
+    ):
         WordTokenizer(TEXTS, 8).encode("red")
 
 

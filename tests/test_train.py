@@ -23,11 +23,15 @@ def data(n=40):
 
 def model(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.SiLU(), nn.Linear(8, 2))
+    return nn.Sequential(
+        nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.SiLU(), nn.Linear(8, 2)
+    )
 
 
 def noisy_loss(model, x, y, draw):
-    return (model(x + 0.1 * draw.normal(3)) - y).square().mean() + 0 * draw.uniform().mean()
+    return (
+        model(x + 0.1 * draw.normal(3)) - y
+    ).square().mean() + 0 * draw.uniform().mean()
 
 
 def run(steps=12, **options):
@@ -37,7 +41,10 @@ def run(steps=12, **options):
 
 
 def same(a, b):
-    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(p, q)
+        for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -57,7 +64,9 @@ def test_shuffled_keeps_rows_together_and_depends_on_the_seed():
     assert not torch.equal(a, shuffled(torch.arange(50), batch_size=50, seed=1)(0)[0])
 
 
-@pytest.mark.parametrize("tensors", [(torch.zeros(0),), (torch.zeros(3), torch.zeros(4))])
+@pytest.mark.parametrize(
+    "tensors", [(torch.zeros(0),), (torch.zeros(3), torch.zeros(4))]
+)
 def test_shuffled_refuses_what_has_no_rows_in_common(tensors):
     with pytest.raises(ValueError, match="one length ≥ 1"):
         shuffled(*tensors, batch_size=2)
@@ -65,7 +74,9 @@ def test_shuffled_refuses_what_has_no_rows_in_common(tensors):
 
 def test_draw_gives_each_process_its_rows_of_the_same_noise():
     whole = Draw(generator(0, 5), slice(0, 6), 6).normal(4)
-    halves = [Draw(generator(0, 5), rows, 6).normal(4) for rows in (slice(0, 3), slice(3, 6))]
+    halves = [
+        Draw(generator(0, 5), rows, 6).normal(4) for rows in (slice(0, 3), slice(3, 6))
+    ]
     assert torch.equal(torch.cat(halves), whole)
     assert not torch.equal(Draw(generator(0, 6), slice(0, 6), 6).normal(4), whole)
 
@@ -113,7 +124,9 @@ def test_fit_learns_and_leaves_the_callers_generator_alone():
 
 
 def test_gradient_clipping_bounds_the_step():
-    """With SGD-like first steps hidden by AdamW, look at the norm that the optimizer is given."""
+    """With SGD-like first steps hidden by AdamW, look at the norm that the optimizer is
+    given.
+    """
     norms = []
     trainer = train.Trainer(
         nn.Linear(3, 2),
@@ -122,7 +135,9 @@ def test_gradient_clipping_bounds_the_step():
         torch.device("cpu"),
     )
     trainer.players[0].optimizer.register_step_pre_hook(
-        lambda *_: norms.append(torch.cat([p.grad.flatten() for p in trainer.parameters]).norm())
+        lambda *_: norms.append(
+            torch.cat([p.grad.flatten() for p in trainer.parameters]).norm()
+        )
     )
     trainer.take_step(data())
     assert float(norms[0]) == pytest.approx(1.0, rel=1e-4)
@@ -148,7 +163,9 @@ def test_two_runs_agree_to_the_bit_and_seeds_differ():
 
 
 def test_resuming_is_exact_at_every_step(tmp_path, monkeypatch):
-    """Stop after each possible number of steps, resume, and compare with an undisturbed run."""
+    """Stop after each possible number of steps, resume, and compare with an undisturbed
+    run.
+    """
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
     whole, (x, y) = run(), data()
     for stop in range(1, 12):
@@ -160,7 +177,15 @@ def test_resuming_is_exact_at_every_step(tmp_path, monkeypatch):
             return shuffled(x, y, batch_size=8)(step)
 
         with pytest.raises(KeyboardInterrupt):
-            fit(model(), noisy_loss, interrupted, steps=12, lr=0.01, progress=False, checkpoint=path)
+            fit(
+                model(),
+                noisy_loss,
+                interrupted,
+                steps=12,
+                lr=0.01,
+                progress=False,
+                checkpoint=path,
+            )
         assert read_tensors(path)[1]["step"] == stop // 3 * 3
         resumed = run(checkpoint=path)
         assert same(resumed.model, whole.model)
@@ -176,7 +201,9 @@ def test_a_finished_checkpoint_is_not_trained_again(tmp_path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.5}, {"name": "other"}, {"steps": 13}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"lr": 0.5}, {"name": "other"}, {"steps": 13}]
+)
 def test_checkpoint_of_another_run_is_refused(tmp_path, change):
     path = tmp_path / "c.safetensors"
     run(checkpoint=path)
@@ -209,12 +236,22 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         run(checkpoint=path)
 
 
-def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
     path, (x, y) = tmp_path / "c.safetensors", data()
     batches = lambda step: (x[:8], y[:8] if step < 5 else y[:8] * float("nan"))  # noqa: E731
     with pytest.raises(FloatingPointError, match="from step 5 on: lower lr"):
-        fit(model(), noisy_loss, batches, steps=12, lr=0.01, progress=False, checkpoint=path)
+        fit(
+            model(),
+            noisy_loss,
+            batches,
+            steps=12,
+            lr=0.01,
+            progress=False,
+            checkpoint=path,
+        )
     tensors, meta = read_tensors(path)
     assert meta["step"] == 4
     assert all(t.isfinite().all() for t in tensors.values())
@@ -222,13 +259,24 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(t
 
 def test_an_unwritable_checkpoint_is_found_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    batches = lambda step: pytest.fail("trained although the checkpoint cannot be written")  # noqa: E731
+    batches = lambda step: pytest.fail(
+        "trained although the checkpoint cannot be written"
+    )  # noqa: E731
     with pytest.raises(OSError, match="cannot write"):
-        fit(model(), noisy_loss, batches, steps=5, lr=0.01, checkpoint=tmp_path / "file" / "c.safetensors")
+        fit(
+            model(),
+            noisy_loss,
+            batches,
+            steps=5,
+            lr=0.01,
+            checkpoint=tmp_path / "file" / "c.safetensors",
+        )
 
 
 def test_mixed_precision_only_on_cuda(monkeypatch):
-    """On the CPU the loss is computed in float32 even where mixed precision is asked for (it is the default)."""
+    """On the CPU the loss is computed in float32 even where mixed precision is asked
+    for (it is the default).
+    """
     seen = []
     (x, y), linear = data(), nn.Linear(3, 2)
 
@@ -260,7 +308,10 @@ class Pair(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.one, self.two = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        self.one, self.two = (
+            nn.Linear(3, 2),
+            nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)),
+        )
         self.other = nn.Linear(1, 1)
 
 
@@ -290,24 +341,41 @@ def test_each_player_moves_its_own_parameters_alone():
 
 
 def test_players_take_turns_as_a_plain_loop_does(monkeypatch):
-    """Two AdamW over one batch, one after the other: the second sees what the first has learnt."""
+    """Two AdamW over one batch, one after the other: the second sees what the first has
+    learnt.
+    """
     steps, betas, (x, y) = 5, (0.5, 0.9), data()
     monkeypatch.setattr(train, "CLIP", 1e9)
     fitted = run_pair(steps=steps, betas=betas)
     torch.manual_seed(0)
     pair = Pair().train()
-    optimizers = {n: torch.optim.AdamW(getattr(pair, n).parameters(), betas=betas, weight_decay=0.0) for n in TURNS}
+    optimizers = {
+        n: torch.optim.AdamW(
+            getattr(pair, n).parameters(), betas=betas, weight_decay=0.0
+        )
+        for n in TURNS
+    }
     for step in range(steps):
         draw = Draw(generator(0, step), slice(0, 8), 8)
         for name, optimizer in optimizers.items():
-            optimizer.param_groups[0]["lr"] = learning_rate(step, steps=steps, peak=0.01, warmup=2)
+            optimizer.param_groups[0]["lr"] = learning_rate(
+                step, steps=steps, peak=0.01, warmup=2
+            )
             batch = shuffled(x, y, batch_size=8)(step)
-            loss = TURNS[name](pair, *batch, draw=draw) if name == "two" else TURNS[name](pair, *batch)
+            loss = (
+                TURNS[name](pair, *batch, draw=draw)
+                if name == "two"
+                else TURNS[name](pair, *batch)
+            )
             pair.zero_grad()
             loss.backward()
             optimizer.step()
-            assert float(fitted.loss[step, list(TURNS).index(name)]) == pytest.approx(float(loss.detach()), rel=1e-5)
-    for trained, expected in zip(fitted.model.parameters(), pair.parameters(), strict=True):
+            assert float(fitted.loss[step, list(TURNS).index(name)]) == pytest.approx(
+                float(loss.detach()), rel=1e-5
+            )
+    for trained, expected in zip(
+        fitted.model.parameters(), pair.parameters(), strict=True
+    ):
         assert torch.allclose(trained, expected, atol=1e-6)
 
 
@@ -366,22 +434,42 @@ if fitted.rank == 0:
 def test_two_processes_take_the_steps_of_one(tmp_path, players):
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    subprocess.run([sys.executable, script, tmp_path / "one.safetensors", players], check=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [sys.executable, script, tmp_path / "one.safetensors", players], check=True
+    )
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MINILIB_DEVICE": "cpu"}
     subprocess.run(
-        [*torchrun, script, tmp_path / "two.safetensors", players], check=True, env=environment, capture_output=True
+        [*torchrun, script, tmp_path / "two.safetensors", players],
+        check=True,
+        env=environment,
+        capture_output=True,
     )
-    one, two = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "two"))
+    one, two = (
+        read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "two")
+    )
     assert one.keys() == two.keys()
     for key in one:
-        assert torch.allclose(one[key], two[key], rtol=1e-6 if key == "loss" else 1e-11, atol=1e-12)
+        assert torch.allclose(
+            one[key], two[key], rtol=1e-6 if key == "loss" else 1e-11, atol=1e-12
+        )
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
-    trainer = train.Trainer(nn.Linear(3, 2), noisy_loss, settings_of(1), torch.device("cpu"))
+    trainer = train.Trainer(
+        nn.Linear(3, 2), noisy_loss, settings_of(1), torch.device("cpu")
+    )
     trainer.world = 3
-    with pytest.raises(ValueError, match="a batch of 40 does not divide among 3 processes"):
+    with pytest.raises(
+        ValueError, match="a batch of 40 does not divide among 3 processes"
+    ):
         trainer.my_rows(data())
 
 
@@ -401,7 +489,9 @@ fitted = train.fit(t.model(), t.noisy_loss, slowly, steps=60, lr=0.01, progress=
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
-    """SIGKILL again and again, at growing delays after the first checkpoint appears, until a run gets to its end."""
+    """SIGKILL again and again, at growing delays after the first checkpoint appears,
+    until a run gets to its end.
+    """
     path, script = tmp_path / "c.safetensors", tmp_path / "worker.py"
     script.write_text(KILLED)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -409,7 +499,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     for delay in (0.05, 0.13, 0.21, 0.34):
         worker = subprocess.Popen([sys.executable, script, path], env=environment)
         before = path.stat().st_mtime_ns if path.exists() else 0
-        while worker.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
+        while worker.poll() is None and not (
+            path.exists() and path.stat().st_mtime_ns > before
+        ):
             time.sleep(0.005)
         time.sleep(delay)
         worker.send_signal(signal.SIGKILL)

@@ -28,12 +28,21 @@ from minilib.unet import (
 )
 
 SMALL = UNetConfig(width=8, head_dim=8)
-ADM = replace(SMALL, channels_out=2, classes=3, modulation=ScaleShift, down=block_down, up=block_up)
+ADM = replace(
+    SMALL,
+    channels_out=2,
+    classes=3,
+    modulation=ScaleShift,
+    down=block_down,
+    up=block_up,
+)
 forms = pytest.mark.parametrize("config", [SMALL, ADM], ids=["DDPM", "ADM"])
 
 
 def filled(module: nn.Module, seed: int = 0) -> nn.Module:
-    """The module in float64 with every tensor random: those that start at 0 would hide whole branches."""
+    """The module in float64 with every tensor random: those that start at 0 would hide
+    whole branches.
+    """
     g = torch.Generator().manual_seed(seed)
     for p in module.double().parameters():
         p.data = 0.3 * torch.randn(p.shape, generator=g, dtype=torch.float64)
@@ -41,7 +50,9 @@ def filled(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @settings(max_examples=15)
@@ -58,11 +69,31 @@ def normal(*shape, seed=1):
     n=st.integers(1, 3),
 )
 def test_what_comes_out_has_the_size_of_what_came_in(
-    channels, channels_out, patch, multipliers, blocks, attention, classes, adm, sides, n
+    channels,
+    channels_out,
+    patch,
+    multipliers,
+    blocks,
+    attention,
+    classes,
+    adm,
+    sides,
+    n,
 ):
-    kinds = {"modulation": ScaleShift, "down": block_down, "up": block_up} if adm else {}
+    kinds = (
+        {"modulation": ScaleShift, "down": block_down, "up": block_up} if adm else {}
+    )
     config = UNetConfig(
-        channels, channels_out, patch, 8, multipliers, blocks, attention, head_dim=8, classes=classes, **kinds
+        channels,
+        channels_out,
+        patch,
+        8,
+        multipliers,
+        blocks,
+        attention,
+        head_dim=8,
+        classes=classes,
+        **kinds,
     )
     H, W = (side * patch * 2 ** (len(multipliers) - 1) for side in sides)
     y = torch.arange(n) % classes if classes else None
@@ -152,7 +183,9 @@ def test_a_label_of_minus_1_says_nothing():
 
 def test_hidden_labels_teach_no_row_of_the_embedding():
     model = filled(UNet(ADM))
-    model(normal(3, 1, 8, 8), torch.tensor([1, 2, 3]), torch.tensor([-1, 2, -1])).square().sum().backward()
+    model(
+        normal(3, 1, 8, 8), torch.tensor([1, 2, 3]), torch.tensor([-1, 2, -1])
+    ).square().sum().backward()
     rows = model.embed.label.weight.grad.abs().sum(dim=1)
     assert rows[:2].tolist() == [0, 0]
     assert rows[2] > 0
@@ -160,7 +193,11 @@ def test_hidden_labels_teach_no_row_of_the_embedding():
 
 def test_the_label_is_added_to_the_embedded_step():
     embed, t = filled(Embedding(ADM)), torch.tensor([4, 9])
-    assert torch.allclose(embed(t, torch.tensor([2, 0])), embed(t) + embed.label.weight[[2, 0]], atol=1e-14)
+    assert torch.allclose(
+        embed(t, torch.tensor([2, 0])),
+        embed(t) + embed.label.weight[[2, 0]],
+        atol=1e-14,
+    )
 
 
 # ---------- blocks ----------
@@ -170,28 +207,57 @@ def test_the_step_shifts_before_the_norm_in_ddpm_and_after_it_in_adm():
     h, emb = normal(2, 16, 3, 3), normal(2, 32)
     one = filled(Shift(SMALL, 16))
     shift = F.linear(F.silu(emb), one.linear.weight, one.linear.bias)[:, :, None, None]
-    assert torch.allclose(one(h, emb), F.group_norm(h + shift, 8, one.norm.weight, one.norm.bias, 1e-5), atol=1e-12)
+    assert torch.allclose(
+        one(h, emb),
+        F.group_norm(h + shift, 8, one.norm.weight, one.norm.bias, 1e-5),
+        atol=1e-12,
+    )
     other = filled(ScaleShift(ADM, 16))
-    both = F.linear(F.silu(emb), other.linear.weight, other.linear.bias)[:, :, None, None]
+    both = F.linear(F.silu(emb), other.linear.weight, other.linear.bias)[
+        :, :, None, None
+    ]
     normed = F.group_norm(h, 8, other.norm.weight, other.norm.bias, 1e-5)
-    assert torch.allclose(other(h, emb), normed + normed * both[:, :16] + both[:, 16:], atol=1e-12)
+    assert torch.allclose(
+        other(h, emb), normed + normed * both[:, :16] + both[:, 16:], atol=1e-12
+    )
 
 
-@pytest.mark.parametrize("config", [replace(SMALL, eps=0.3), replace(ADM, eps=0.3)], ids=["DDPM", "ADM"])
+@pytest.mark.parametrize(
+    "config", [replace(SMALL, eps=0.3), replace(ADM, eps=0.3)], ids=["DDPM", "ADM"]
+)
 @pytest.mark.parametrize("resize", [same, shrink, grow])
 @pytest.mark.parametrize("channels_out", [8, 16])
-def test_a_block_is_norm_silu_resize_conv_modulate_silu_conv_and_what_came_in(config, resize, channels_out):
-    block, h, emb = filled(ResBlock(config, 8, channels_out, resize)), normal(2, 8, 4, 6), normal(2, 32)
+def test_a_block_is_norm_silu_resize_conv_modulate_silu_conv_and_what_came_in(
+    config, resize, channels_out
+):
+    block, h, emb = (
+        filled(ResBlock(config, 8, channels_out, resize)),
+        normal(2, 8, 4, 6),
+        normal(2, 32),
+    )
     new = resize(F.silu(F.group_norm(h, 8, block.norm.weight, block.norm.bias, 0.3)))
     new = F.conv2d(new, block.conv1.weight, block.conv1.bias, padding=1)
-    new = F.conv2d(F.silu(block.modulate(new, emb)), block.conv2.weight, block.conv2.bias, padding=1)
-    old = resize(h) if channels_out == 8 else F.conv2d(resize(h), block.skip.weight, block.skip.bias)
+    new = F.conv2d(
+        F.silu(block.modulate(new, emb)),
+        block.conv2.weight,
+        block.conv2.bias,
+        padding=1,
+    )
+    old = (
+        resize(h)
+        if channels_out == 8
+        else F.conv2d(resize(h), block.skip.weight, block.skip.bias)
+    )
     assert torch.allclose(block(h, emb), old + new, atol=1e-12)
 
 
 @forms
 def test_every_norm_has_the_eps_and_the_groups_of_the_config(config):
-    norms = [m for m in UNet(replace(config, eps=0.3, groups=4)).modules() if isinstance(m, nn.GroupNorm)]
+    norms = [
+        m
+        for m in UNet(replace(config, eps=0.3, groups=4)).modules()
+        if isinstance(m, nn.GroupNorm)
+    ]
     assert len(norms) > 20
     assert {(norm.eps, norm.num_groups) for norm in norms} == {(0.3, 4)}
 
@@ -204,9 +270,16 @@ def test_a_convolution_with_stride_2_looks_at_every_second_place_and_its_neighbo
 
 def test_a_level_of_the_decoder_takes_its_features_first_and_the_last_skip_first():
     level = filled(UpLevel(SMALL, [(24, 8), (16, 8)], False, None))
-    h, near, far, emb = normal(1, 16, 2, 2), normal(1, 8, 2, 2), normal(1, 8, 2, 2, seed=2), normal(1, 32)
+    h, near, far, emb = (
+        normal(1, 16, 2, 2),
+        normal(1, 8, 2, 2),
+        normal(1, 8, 2, 2, seed=2),
+        normal(1, 32),
+    )
     first, second = level.blocks
-    expected = second(torch.cat([first(torch.cat([h, near], dim=1), emb), far], dim=1), emb)
+    expected = second(
+        torch.cat([first(torch.cat([h, near], dim=1), emb), far], dim=1), emb
+    )
     assert torch.allclose(level(h, [far, near], emb, None), expected, atol=1e-12)
 
 
@@ -230,7 +303,9 @@ def test_attention_is_over_places_and_every_place_sees_all():
     attend = filled(PlaceAttention(SMALL, 16))
     assert attend.attention.heads == 2
     h = normal(1, 16, 2, 3)
-    turned = attend(h.transpose(2, 3)).transpose(2, 3)  # it has no sense of where a place is
+    turned = attend(h.transpose(2, 3)).transpose(
+        2, 3
+    )  # it has no sense of where a place is
     assert torch.allclose(attend(h), turned, atol=1e-12)
     h.requires_grad_()
     (slope,) = torch.autograd.grad(attend(h)[0, 0, 0, 0], h)
@@ -243,7 +318,13 @@ def test_the_encoder_leaves_a_skip_for_each_block_of_the_decoder():
     h, skips = encoder(x, torch.randn(1, 32))
     assert h.shape == (1, 24, 2, 3)
     wide, half, low = (8, 12), (4, 6), (2, 3)
-    expected = [(8, *wide)] * 3 + [(8, *half)] + [(16, *half)] * 2 + [(16, *low)] + [(24, *low)] * 2
+    expected = (
+        [(8, *wide)] * 3
+        + [(8, *half)]
+        + [(16, *half)] * 2
+        + [(16, *low)]
+        + [(24, *low)] * 2
+    )
     assert [tuple(skip.shape[1:]) for skip in skips] == expected
     decoder = UNet(config).decoder
     assert sum(len(level.blocks) for level in decoder.levels) == len(skips)
@@ -252,7 +333,10 @@ def test_the_encoder_leaves_a_skip_for_each_block_of_the_decoder():
 
 
 def test_patches_are_channels_of_a_smaller_picture():
-    model, other = filled(UNet(SMALL)), UNet(replace(SMALL, patch=1, channels=4, channels_out=4)).double()
+    model, other = (
+        filled(UNet(SMALL)),
+        UNet(replace(SMALL, patch=1, channels=4, channels_out=4)).double(),
+    )
     other.load_state_dict(model.state_dict())
     x, t = normal(2, 1, 8, 12), torch.tensor([3, 4])
     small = other(F.pixel_unshuffle(x, 2), t)
@@ -262,13 +346,20 @@ def test_patches_are_channels_of_a_smaller_picture():
 # ---------- what does not fit ----------
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 6, 8), (2, 1, 8, 10), (2, 3, 8, 8), (2, 8, 8), (1, 2, 1, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 6, 8), (2, 1, 8, 10), (2, 3, 8, 8), (2, 8, 8), (1, 2, 1, 8, 8)]
+)
 def test_pictures_that_do_not_fit_are_refused(shape):
-    with pytest.raises(ValueError, match=r"expected x of shape \(B, 1, H, W\) with H, W multiples of 4, got"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected x of shape \(B, 1, H, W\) with H, W multiples of 4, got",
+    ):
         UNet(SMALL)(torch.zeros(shape), torch.zeros(shape[0]))
 
 
-@pytest.mark.parametrize("t", [torch.zeros(2, 1).long(), torch.zeros(3).long(), torch.tensor(5)])
+@pytest.mark.parametrize(
+    "t", [torch.zeros(2, 1).long(), torch.zeros(3).long(), torch.tensor(5)]
+)
 def test_steps_that_do_not_fit_are_refused(t):
     with pytest.raises(ValueError, match=r"expected t of shape \(2,\), got"):
         UNet(SMALL)(torch.zeros(2, 1, 8, 8), t)
@@ -278,7 +369,9 @@ def test_labels_that_do_not_fit_are_refused():
     x, t = torch.zeros(2, 1, 8, 8), torch.tensor([0, 1])
     with pytest.raises(ValueError, match=r"expected y of shape \(2,\), got \(1,\)"):
         UNet(ADM)(x, t, torch.tensor([0]))
-    with pytest.raises(ValueError, match="expected no labels y: this network has no classes"):
+    with pytest.raises(
+        ValueError, match="expected no labels y: this network has no classes"
+    ):
         UNet(SMALL)(x, t, torch.tensor([0, 1]))
 
 
@@ -297,6 +390,10 @@ def test_half_precision_runs_and_float64_stays(config):
 @pytest.mark.parametrize("head_dim", [5, 32])
 def test_heads_share_the_channels_of_a_level_equally(head_dim):
     with pytest.raises(
-        ValueError, match=rf"expected a head_dim that divides the 16 channels of a level, got {head_dim}"
+        ValueError,
+        match=(
+            r"expected a head_dim that divides the 16 channels of a level, got "
+            rf"{head_dim}"
+        ),
     ):
         UNet(UNetConfig(width=8, head_dim=head_dim))

@@ -10,7 +10,11 @@ TINY = ViTConfig(size=8, patch=2, dim=16, depth=2, heads=2)
 @pytest.mark.parametrize(("size", "patch"), [(8, 2), (8, 8), (12, 4), (5, 1)])
 def test_one_vector_for_the_whole_and_one_for_each_patch(size, patch):
     model = ViT(ViTConfig(size=size, patch=patch, dim=16, depth=1, heads=2))
-    assert model(torch.randn(3, 3, size, size)).shape == (3, 1 + (size // patch) ** 2, 16)
+    assert model(torch.randn(3, 3, size, size)).shape == (
+        3,
+        1 + (size // patch) ** 2,
+        16,
+    )
 
 
 def test_pictures_do_not_see_each_other():
@@ -19,7 +23,10 @@ def test_pictures_do_not_see_each_other():
 
 
 def test_every_vector_depends_on_every_patch_and_on_where_it_is():
-    model, x = ViT(TINY).double(), torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    model, x = (
+        ViT(TINY).double(),
+        torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True),
+    )
     for place in (0, 5, 16):
         (slope,) = torch.autograd.grad(model(x)[0, place].square().sum(), x)
         assert (F.avg_pool2d(slope.abs(), 2) > 0).all()

@@ -44,17 +44,23 @@ def test_round_trip_is_the_half_precision_of_the_weights(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_a_changed_or_cut_file_is_refused_and_the_model_keeps_its_weights(tmp_path_factory, data):
+def test_a_changed_or_cut_file_is_refused_and_the_model_keeps_its_weights(
+    tmp_path_factory, data
+):
     path = saved(tmp_path_factory.mktemp("w"))
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
         content = content[: data.draw(st.integers(0, len(content) - 1))]
     else:
-        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(
+            st.integers(1, 255)
+        )
     path.write_bytes(content)
     model = nn.Linear(3, 2)
     before = model.weight.clone()
-    with pytest.raises(CorruptFileError, match=r"tiny.safetensors is not the file that its card"):
+    with pytest.raises(
+        CorruptFileError, match=r"tiny.safetensors is not the file that its card"
+    ):
         load_weights(model, path)
     assert torch.equal(model.weight, before)
 
@@ -65,12 +71,16 @@ def test_a_missing_or_damaged_card_is_refused(tmp_path, card):
     path.with_suffix(".json").unlink()
     if card is not None:
         path.with_suffix(".json").write_text(card)
-    with pytest.raises(CorruptFileError, match=r"not the file that its card .* restore both"):
+    with pytest.raises(
+        CorruptFileError, match=r"not the file that its card .* restore both"
+    ):
         load_weights(nn.Linear(3, 2), path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(CorruptFileError, match=r"absent.safetensors is missing: restore both"):
+    with pytest.raises(
+        CorruptFileError, match=r"absent.safetensors is missing: restore both"
+    ):
         load_weights(nn.Linear(3, 2), tmp_path / "absent.safetensors")
 
 
@@ -80,25 +90,36 @@ def test_what_a_killed_write_left_is_written_over(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("model", [nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))])
+@pytest.mark.parametrize(
+    "model",
+    [nn.Linear(3, 4), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))],
+)
 def test_weights_of_another_model_are_refused_and_named(tmp_path, model):
     path = saved(tmp_path)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"does not fit this model, \d tensors differ: .*bias: "):
+    with pytest.raises(
+        ValueError, match=r"does not fit this model, \d tensors differ: .*bias: "
+    ):
         load_weights(model, path)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"no weights named 'ae_digit': there are .*ae_digits, ae_digits_2d, .*digit_classifier"
+        ValueError,
+        match=(
+            r"no weights named 'ae_digit': there are .*ae_digits, ae_digits_2d, "
+            r".*digit_classifier"
+        ),
     ):
         load_pretrained(nn.Linear(1, 1), "ae_digit")
 
 
 def test_meta_and_tensors_come_back(tmp_path):
     tensors = {"a": torch.arange(3), "b": torch.randn(2, 2).T}
-    write_tensors(tmp_path / "t.safetensors", tensors, {"step": 3, "nested": {"x": [1.5]}})
+    write_tensors(
+        tmp_path / "t.safetensors", tensors, {"step": 3, "nested": {"x": [1.5]}}
+    )
     back, meta = read_tensors(tmp_path / "t.safetensors")
     assert all(torch.equal(back[k], tensors[k]) for k in tensors)
     assert meta == {"step": 3, "nested": {"x": [1.5]}}
@@ -121,9 +142,13 @@ def test_a_safetensors_file_from_elsewhere_is_no_checkpoint(tmp_path):
         read_tensors(tmp_path / "t.safetensors")
 
 
-@pytest.mark.parametrize(("code", "word"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")])
+@pytest.mark.parametrize(
+    ("code", "word"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only")]
+)
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_full_or_read_only_disk_leaves_what_was_there(tmp_path, monkeypatch, code, word, where):
+def test_full_or_read_only_disk_leaves_what_was_there(
+    tmp_path, monkeypatch, code, word, where
+):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -141,16 +166,33 @@ def shipped_files():
     """(name of the weights, their recipe, the steps they took)"""
     for name, recipe in recipes.RECIPES.items():
         for seed in trainings(recipe):
-            yield (name, recipe, recipe.full) if seed is None else (f"{name}_seed{seed}", recipe, recipe.quick)
+            yield (
+                (name, recipe, recipe.full)
+                if seed is None
+                else (f"{name}_seed{seed}", recipe, recipe.quick)
+            )
 
 
 def test_every_shipped_file_has_a_whole_card():
     assert weights.names() == sorted(name for name, _, _ in shipped_files())
-    facts = {"sha256", "recipe", "steps", "seed", "data", "seconds", "machine", "score", "limits", "parameters"}
+    facts = {
+        "sha256",
+        "recipe",
+        "steps",
+        "seed",
+        "data",
+        "seconds",
+        "machine",
+        "score",
+        "limits",
+        "parameters",
+    }
     for name, recipe, steps in shipped_files():
         card = weights.card(name)
         assert facts <= card.keys()
-        assert card["recipe"] == recipe.settings(), f"{name} was trained by another recipe: make weights NAME={name}"
+        assert card["recipe"] == recipe.settings(), (
+            f"{name} was trained by another recipe: make weights NAME={name}"
+        )
         assert card["steps"] == steps
         assert card["bytes"] <= 3_000_000
         if recipes.draws_digits(recipe) and name == recipe.name:
@@ -159,13 +201,24 @@ def test_every_shipped_file_has_a_whole_card():
             assert card["rated_by"] == weights.card("digit_classifier")["sha256"]
 
 
-# Ten thousand digits take a diffusion model 8 core-minutes: test_recipes scores these on a tenth of them. What draws
+# Ten thousand digits take a diffusion model 8 core-minutes: test_recipes scores these
+# on a tenth of them. What draws
 # people and scenes takes several too: test_shipped asks these for a few pictures.
-SLOW_TO_SCORE = {"ddpm_digits", "adm_digits", "ddpm_scenes", "glide_portraits", "glide_scenes"}
+SLOW_TO_SCORE = {
+    "ddpm_digits",
+    "adm_digits",
+    "ddpm_scenes",
+    "glide_portraits",
+    "glide_scenes",
+}
 
 
 @pytest.mark.parametrize(
-    "name", sorted({name for name, _, _ in shipped_files()} & recipes.RECIPES.keys() - SLOW_TO_SCORE)
+    "name",
+    sorted(
+        {name for name, _, _ in shipped_files()}
+        & recipes.RECIPES.keys() - SLOW_TO_SCORE
+    ),
 )
 def test_shipped_weights_score_what_their_card_says(name):
     recipe = recipes.get(name)

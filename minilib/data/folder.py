@@ -13,23 +13,36 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
-    """The pictures in a folder, by order of their names: x (N, channels, size, size), float32 in [-1, 1].
+    """The pictures in a folder, by order of their names: x (N, channels, size, size),
+    float32 in [-1, 1].
 
-    Each is turned upright, laid on white where it is transparent, cropped to its middle square and resized. Of an
-    animation the first frame is taken. With `channels=1` they become grey. Folders within the folder are not entered.
-    Raises FileNotFoundError for a missing folder or one without pictures, ValueError for a picture that cannot be read
-    (naming it), for a size below 1, and for channels other than 1 and 3.
+    Each is turned upright, laid on white where it is transparent, cropped to its middle
+    square and resized. Of an animation the first frame is taken. With `channels=1` they
+    become grey. Folders within the folder are not entered. Raises FileNotFoundError for
+    a missing folder or one without pictures, ValueError for a picture that cannot be
+    read (naming it), for a size below 1, and for channels other than 1 and 3.
     """
     if channels not in (1, 3):
-        raise ValueError(f"expected channels of 1 (grey) or 3 (colour), got {channels!r}")
+        raise ValueError(
+            f"expected channels of 1 (grey) or 3 (colour), got {channels!r}"
+        )
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"expected a size of 1 pixel or more, got {size!r}")
     folder = Path(path)
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}: name the one that holds your pictures")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        raise FileNotFoundError(
+            f"there is no folder {folder}: name the one that holds your pictures"
+        )
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
     if not files:
-        raise FileNotFoundError(f"{folder} holds no picture: put some there that end in {', '.join(SUFFIXES)}")
+        raise FileNotFoundError(
+            f"{folder} holds no picture: put some there that end in "
+            f"{', '.join(SUFFIXES)}"
+        )
     return torch.stack([read_picture(file, size, channels) for file in files])
 
 
@@ -39,14 +52,20 @@ def read_picture(file: Path, size: int, channels: int) -> Tensor:
         with Image.open(file) as picture:
             upright = ImageOps.exif_transpose(picture)
     except Exception as error:  # damage makes Pillow raise errors of half a dozen kinds
-        raise ValueError(f"{file} cannot be read as a picture ({error}): mend it or take it out") from error
+        raise ValueError(
+            f"{file} cannot be read as a picture ({error}): mend it or take it out"
+        ) from error
     if upright.mode.startswith("I"):  # greys of 16 bits, which Pillow would clip
         upright = Image.fromarray((np.asarray(upright) // 257).astype(np.uint8))
     layer = upright.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     side = min(flat.size)
     left, top = (flat.width - side) // 2, (flat.height - side) // 2
-    square = flat.crop((left, top, left + side, top + side)).convert("L" if channels == 1 else "RGB")
+    square = flat.crop((left, top, left + side, top + side)).convert(
+        "L" if channels == 1 else "RGB"
+    )
     resized = square.resize((size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).reshape(size, size, channels)
+    pixels = torch.from_numpy(np.array(resized, dtype=np.float32)).reshape(
+        size, size, channels
+    )
     return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1

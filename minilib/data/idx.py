@@ -1,7 +1,9 @@
-"""The IDX format, in which MNIST, Fashion-MNIST and KMNIST are published (LeCun, Cortes and Burges, 1998).
+"""The IDX format, in which MNIST, Fashion-MNIST and KMNIST are published (LeCun, Cortes
+and Burges, 1998).
 
-A file is: two zero bytes, a byte for the type of the numbers (8 means uint8), a byte for the number of dimensions, each
-dimension as a big-endian uint32, then the numbers, the last dimension running fastest.
+A file is: two zero bytes, a byte for the type of the numbers (8 means uint8), a byte
+for the number of dimensions, each dimension as a big-endian uint32, then the numbers,
+the last dimension running fastest.
 """
 
 from __future__ import annotations
@@ -18,30 +20,46 @@ UINT8 = 8
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """The array in an IDX file of uint8 numbers with one to three dimensions, gzipped if its name ends in .gz.
+    """The array in an IDX file of uint8 numbers with one to three dimensions, gzipped
+    if its name ends in .gz.
 
-    Raises ValueError, naming the file and what is wrong with it, when it is anything else. What the header says is
-    compared with the file's length before any memory is taken for it.
+    Raises ValueError, naming the file and what is wrong with it, when it is anything
+    else. What the header says is compared with the file's length before any memory is
+    taken for it.
     """
     path = Path(path)
     content = gunzip(path) if path.suffix == ".gz" else path.read_bytes()
     if len(content) < 4 or content[:2] != b"\0\0":
-        raise broken(path, f"an IDX file begins with two zero bytes and two more, this one with {content[:4]!r}")
+        raise broken(
+            path,
+            "an IDX file begins with two zero bytes and two more, this one with "
+            f"{content[:4]!r}",
+        )
     kind, dimensions = content[2], content[3]
     if kind != UINT8:
-        raise broken(path, f"its numbers are of type {kind:#04x}, and only uint8 ({UINT8:#04x}) is read")
+        raise broken(
+            path,
+            f"its numbers are of type {kind:#04x}, and only uint8 ({UINT8:#04x}) "
+            "is read",
+        )
     if not 1 <= dimensions <= 3:
-        raise broken(path, f"expected 1 dimension (labels) to 3 (pictures), got {dimensions}")
+        raise broken(
+            path, f"expected 1 dimension (labels) to 3 (pictures), got {dimensions}"
+        )
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise broken(path, f"it ends within its header, after {len(content)} bytes")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     expected, got = math.prod(shape), len(content) - start
     if got != expected:
-        raise broken(path, f"its header says {shape}, that is {expected:,} bytes, but {got:,} follow")
+        raise broken(
+            path,
+            f"its header says {shape}, that is {expected:,} bytes, but {got:,} follow",
+        )
     try:
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
-    except ValueError:  # a zero among huge numbers: nothing follows, as it should, but no array is so long
+    # a zero among huge numbers: nothing follows, as it should, but no array is so long
+    except ValueError:
         raise broken(path, f"its header says {shape}, which is too large") from None
 
 
@@ -49,7 +67,9 @@ def gunzip(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise broken(path, f"it is no whole gzip file, as its name says ({error})") from None
+        raise broken(
+            path, f"it is no whole gzip file, as its name says ({error})"
+        ) from None
 
 
 def broken(path: Path, what: str) -> ValueError:

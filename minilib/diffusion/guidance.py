@@ -1,4 +1,6 @@
-"""Guidance: at every step of sampling, a push towards pictures that somebody else likes."""
+"""Guidance: at every step of sampling, a push towards pictures that somebody else
+likes.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,14 @@ def uphill(log_probability: LogProbability, x_t: Tensor, t: Tensor) -> Tensor:
     return slope
 
 
-def guided(denoise: Denoiser, schedule: Schedule, log_probability: LogProbability, s: float) -> Denoiser:
-    """The denoiser with s times the gradient added to its score. Dhariwal and Nichol (2021, algorithm 2).
+def guided(
+    denoise: Denoiser, schedule: Schedule, log_probability: LogProbability, s: float
+) -> Denoiser:
+    """The denoiser with s times the gradient added to its score. Dhariwal and Nichol
+    (2021, algorithm 2).
 
-    eps - s sqrt(1 - alpha_bar) gradient, written for x_0. It serves DDIM and every other sampler.
+    eps - s sqrt(1 - alpha_bar) gradient, written for x_0. It serves DDIM and every
+    other sampler.
     """
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Guess:
@@ -46,14 +52,18 @@ def ancestral_guided(
     steps: list[int],
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Ancestral sampling whose mean moves by s times variance times gradient. Dhariwal and Nichol (2021, algorithm 1).
+    """Ancestral sampling whose mean moves by s times variance times gradient. Dhariwal
+    and Nichol (2021, algorithm 1).
 
-    The gradient is taken at x_t, as in their algorithm and code; their derivation takes it at the mean.
+    The gradient is taken at x_t, as in their algorithm and code; their derivation takes
+    it at the mean.
     """
     for t, step in schedule.walk(steps):
         guess = denoise(x, full(x, t))
         sigma2 = small_variance(step, guess)
-        x = step.mean(x, guess.x_0) + s * sigma2 * uphill(log_probability, x, full(x, t))
+        x = step.mean(x, guess.x_0) + s * sigma2 * uphill(
+            log_probability, x, full(x, t)
+        )
         if step.then < 1:
             x = x + sigma2.sqrt() * noise_like(x, generator)
         yield x
@@ -61,7 +71,9 @@ def ancestral_guided(
 
 # ---------- semantic guidance: Liu et al. (2023, section 3) ----------
 
-Reference = Callable[[Tensor], Tensor]  # t (B,) → a picture to be like, with the noise of these steps: (B, C, H, W)
+Reference = Callable[
+    [Tensor], Tensor
+]  # t (B,) → a picture to be like, with the noise of these steps: (B, C, H, W)
 
 
 def text_fit(clip: NoisyCLIP, tokens: Tensor) -> LogProbability:
@@ -70,57 +82,77 @@ def text_fit(clip: NoisyCLIP, tokens: Tensor) -> LogProbability:
     For the best CLIP that is log p(y | x_t) - log p(y), so that s = 1 is Bayes' rule.
     """
     v = clip.embed_text(tokens).detach()
-    return lambda x_t, t: clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * v).sum(dim=1)
+    return lambda x_t, t: (
+        clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * v).sum(dim=1)
+    )
 
 
 def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """How near x_t is to the reference in the space of CLIP: their cosine over its temperature."""
+    """How near x_t is to the reference in the space of CLIP: their cosine over its
+    temperature.
+    """
 
     def wish(x_t: Tensor, t: Tensor) -> Tensor:
         u = clip.embed_image(reference(t), t).detach()
-        return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * u).sum(dim=1)
+        return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * u).sum(
+            dim=1
+        )
 
     return wish
 
 
 def structure_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of what CLIP says of each patch, place by place, block by block."""
+    """Minus the mean squared difference of what CLIP says of each patch, place by
+    place, block by block.
+    """
 
     def wish(x_t: Tensor, t: Tensor) -> Tensor:
         pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
-        return -torch.stack([(a - b.detach()).square().mean(dim=(1, 2)) for a, b in pairs]).sum(dim=0)
+        return -torch.stack(
+            [(a - b.detach()).square().mean(dim=(1, 2)) for a, b in pairs]
+        ).sum(dim=0)
 
     return wish
 
 
 def gram(h: Tensor) -> Tensor:
-    """(B, P, dim) → (B, dim, dim): how features occur together, wherever that is. Gatys et al. (2016)."""
+    """(B, P, dim) → (B, dim, dim): how features occur together, wherever that is. Gatys
+    et al. (2016).
+    """
     return h.transpose(1, 2) @ h / h.shape[1]
 
 
 def style_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of the Gram matrices of what CLIP says of patches, block by block."""
+    """Minus the mean squared difference of the Gram matrices of what CLIP says of
+    patches, block by block.
+    """
 
     def wish(x_t: Tensor, t: Tensor) -> Tensor:
         pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
-        return -torch.stack([(gram(a) - gram(b.detach())).square().mean(dim=(1, 2)) for a, b in pairs]).sum(dim=0)
+        return -torch.stack(
+            [(gram(a) - gram(b.detach())).square().mean(dim=(1, 2)) for a, b in pairs]
+        ).sum(dim=0)
 
     return wish
 
 
 def mixture(wishes: list[tuple[float, LogProbability]]) -> LogProbability:
     """Several wishes at once, each with its weight."""
-    return lambda x_t, t: torch.stack([weight * wish(x_t, t) for weight, wish in wishes]).sum(dim=0)
+    return lambda x_t, t: torch.stack(
+        [weight * wish(x_t, t) for weight, wish in wishes]
+    ).sum(dim=0)
 
 
 # ---------- classifier-free guidance ----------
 
 
 def classifier_free(told: Denoiser, untold: Denoiser, w: float) -> Denoiser:
-    """The denoiser that goes w times the way from what it says untold to what it says told.
+    """The denoiser that goes w times the way from what it says untold to what it says
+    told.
 
-    Ho and Salimans (2022, eq. 6), whose w is ours less 1: 1 is `told` itself, 0 is `untold`. Mixtures of x_0 are
-    mixtures of eps. Both denoisers must not clip, since what is mixed is then clipped to [-1, 1].
+    Ho and Salimans (2022, eq. 6), whose w is ours less 1: 1 is `told` itself, 0 is
+    `untold`. Mixtures of x_0 are mixtures of eps. Both denoisers must not clip, since
+    what is mixed is then clipped to [-1, 1].
     """
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Guess:

@@ -14,10 +14,12 @@ from minilib.train import Draw
 
 
 def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
-    """The denoiser that guesses x_0 (B, C, H, W) itself where `known` (B, 1, H, W) is True.
+    """The denoiser that guesses x_0 (B, C, H, W) itself where `known` (B, 1, H, W) is
+    True.
 
-    Alone it is the naive way: the network sees the known part only as noisily as all of x_t. Nichol et al. (2022)
-    do the same with a network that is told, so that what was known comes out as it went in.
+    Alone it is the naive way: the network sees the known part only as noisily as all of
+    x_t. Nichol et al. (2022) do the same with a network that is told, so that what was
+    known comes out as it went in.
     """
 
     def denoise_rest(x_t: Tensor, t: Tensor) -> Guess:
@@ -28,19 +30,25 @@ def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
 
 
 def clue(x_0: Tensor, known: Tensor) -> Tensor:
-    """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and where it is. (B, C + 1, H, W)."""
+    """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and
+    where it is. (B, C + 1, H, W).
+    """
     return torch.cat([x_0 * known, known.to(x_0)], dim=1)
 
 
 def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tensor]:
-    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels. Nichol et al. (2022, section 4.3)."""
+    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels.
+    Nichol et al. (2022, section 4.3).
+    """
     return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
 
 
 def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
-    """What is left of pictures x_0 (B, C, H, W) with a rectangle erased in each: known (B, 1, H, W), bool.
+    """What is left of pictures x_0 (B, C, H, W) with a rectangle erased in each: known
+    (B, 1, H, W), bool.
 
-    Each side has any length above a quarter of the picture's, up to all of it, equally often.
+    Each side has any length above a quarter of the picture's, up to all of it, equally
+    often.
     """
     inside = []
     for size in x_0.shape[2:]:
@@ -53,7 +61,11 @@ def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
     return ~(down[:, None, :, None] & across[:, None, None, :])
 
 
-def inpainting_loss(model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any) -> Tensor:
-    """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a rectangle was erased."""
+def inpainting_loss(
+    model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any
+) -> Tensor:
+    """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a
+    rectangle was erased.
+    """
     given = clue(x_0, random_holes(x_0, draw))
     return text_loss(with_clue(model, given), x_0, tokens, draw=draw, **options)

@@ -1,4 +1,6 @@
-"""What diffusion models minimise: the simple loss, the variational bound, and both at once."""
+"""What diffusion models minimise: the simple loss, the variational bound, and both at
+once.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from minilib.diffusion.sampling import Denoiser, Guess, Variance, full, learned_variance, noise_like
+from minilib.diffusion.sampling import (
+    Denoiser,
+    Guess,
+    Variance,
+    full,
+    learned_variance,
+    noise_like,
+)
 from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
 from minilib.train import Draw
 
 
 def hide_labels(y: Tensor | None, draw: Draw, untold: float) -> Tensor | None:
-    """Labels y (B,) with a share `untold` of them replaced by -1, which tells the network nothing."""
+    """Labels y (B,) with a share `untold` of them replaced by -1, which tells the
+    network nothing.
+    """
     return None if y is None else torch.where(draw.uniform() < untold, -1, y)
 
 
 def root_snr(alpha_bar: Tensor) -> Tensor:
-    """How many times larger the picture is than its noise, from 0.1 to 10: a weight for errors of x_0."""
+    """How many times larger the picture is than its noise, from 0.1 to 10: a weight for
+    errors of x_0.
+    """
     return (alpha_bar / (1 - alpha_bar)).sqrt().clamp(0.1, 10)
 
 
@@ -34,60 +47,98 @@ def simple_loss(
     weight: Callable[[Tensor], Tensor] | None = None,
     untold: float = 0.0,
 ) -> Tensor:
-    """Mean squared error of what the network predicts, at a step drawn for each picture. Ho et al. (2020, eq. 14).
+    """Mean squared error of what the network predicts, at a step drawn for each
+    picture. Ho et al. (2020, eq. 14).
 
-    With a `weight`, a function of alpha_bar, it is that of x_0, as it follows from the prediction, times this weight.
-    Of the labels y (B,) a share `untold` is hidden, so that the network also learns to draw without. Raises ValueError
-    when what the network puts out is not of x_0's shape.
+    With a `weight`, a function of alpha_bar, it is that of x_0, as it follows from the
+    prediction, times this weight. Of the labels y (B,) a share `untold` is hidden, so
+    that the network also learns to draw without. Raises ValueError when what the
+    network puts out is not of x_0's shape.
     """
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
-    x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
+    x_t, alpha_bar = (
+        schedule.noisy(x_0, t, eps),
+        schedule.at(schedule.alpha_bar, t, x_0),
+    )
     out = model(x_t, t, hide_labels(y, draw, untold))
     if out.shape != x_0.shape:
-        raise ValueError(f"expected a network that puts out {tuple(x_0.shape)}, got {tuple(out.shape)}")
+        raise ValueError(
+            f"expected a network that puts out {tuple(x_0.shape)}, got "
+            f"{tuple(out.shape)}"
+        )
     if weight is None:
         return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
-    return (weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()).mean()
+    return (
+        weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()
+    ).mean()
 
 
 # ---------- the variational bound ----------
 
 
-def gaussian_kl(mean_q: Tensor, variance_q: Tensor, mean_p: Tensor, variance_p: Tensor) -> Tensor:
+def gaussian_kl(
+    mean_q: Tensor, variance_q: Tensor, mean_p: Tensor, variance_p: Tensor
+) -> Tensor:
     """KL(N(mean_q, variance_q) || N(mean_p, variance_p)) of each number, in nats."""
     ratio = variance_q / variance_p
     return (ratio - 1 - ratio.log() + (mean_q - mean_p).square() / variance_p) / 2
 
 
 def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """log of what N(mean, variance) gives to the bin of each pixel of x, one of 256 greys. Ho et al. (2020, eq. 13).
+    """log of what N(mean, variance) gives to the bin of each pixel of x, one of 256
+    greys. Ho et al. (2020, eq. 13).
 
     The first and the last bin reach to infinity.
     """
     std, half = variance.sqrt(), 1 / 255
     above = torch.where(x > 0.999, torch.inf, (x + half - mean) / std)
     below = torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)
-    flip = below > 0  # count from the nearer tail: the difference of two numbers near 1 would lose its digits
+    flip = (
+        below > 0
+    )  # count from the nearer tail: the difference of two numbers near 1 would lose its digits
     upper, lower = torch.where(flip, -below, above), torch.where(flip, -above, below)
-    return (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12).log()
+    return (
+        (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12).log()
+    )
 
 
-def vlb_term(step: Step, x_0: Tensor, x_t: Tensor, guess: Guess, variance: Variance = learned_variance) -> Tensor:
-    """What this step costs in the variational bound, in bits per dimension: (B,). Nichol and Dhariwal (2021, eq. 4-7).
+def vlb_term(
+    step: Step,
+    x_0: Tensor,
+    x_t: Tensor,
+    guess: Guess,
+    variance: Variance = learned_variance,
+) -> Tensor:
+    """What this step costs in the variational bound, in bits per dimension: (B,).
+    Nichol and Dhariwal (2021, eq. 4-7).
 
-    KL(q(x_before | x_t, x_0) || p(x_before | x_t)), and for the step to the data -log p(x_0 | x_t).
+    KL(q(x_before | x_t, x_0) || p(x_before | x_t)), and for the step to the data -log
+    p(x_0 | x_t).
     """
-    mean_q, mean_p, variance_p = step.mean(x_t, x_0), step.mean(x_t, guess.x_0), variance(step, guess)
+    mean_q, mean_p, variance_p = (
+        step.mean(x_t, x_0),
+        step.mean(x_t, guess.x_0),
+        variance(step, guess),
+    )
     kl = gaussian_kl(mean_q, step.beta_tilde_clipped, mean_p, variance_p)
-    nats = torch.where(step.then == 1, -pixel_log_likelihood(x_0, mean_p, variance_p), kl)
+    nats = torch.where(
+        step.then == 1, -pixel_log_likelihood(x_0, mean_p, variance_p), kl
+    )
     return nats.flatten(1).mean(dim=1) / math.log(2)
 
 
 def prior_term(schedule: Schedule, x_0: Tensor) -> Tensor:
-    """What is left of x_0 after the last step, KL(q(x_T | x_0) || N(0, I)), in bits per dimension: (B,)."""
+    """What is left of x_0 after the last step, KL(q(x_T | x_0) || N(0, I)), in bits per
+    dimension: (B,).
+    """
     alpha_bar = schedule.alpha_bar[-1]
-    kl = gaussian_kl(alpha_bar.sqrt() * x_0, 1 - alpha_bar, torch.zeros_like(x_0), torch.ones_like(x_0))
+    kl = gaussian_kl(
+        alpha_bar.sqrt() * x_0,
+        1 - alpha_bar,
+        torch.zeros_like(x_0),
+        torch.ones_like(x_0),
+    )
     return kl.flatten(1).mean(dim=1) / math.log(2)
 
 
@@ -101,21 +152,30 @@ def hybrid_loss(
     prediction: Prediction = EPS,
     untold: float = 0.0,
 ) -> Tensor:
-    """The simple loss, plus a thousandth of the variational bound, whose mean is held still: it teaches the variance.
+    """The simple loss, plus a thousandth of the variational bound, whose mean is held
+    still: it teaches the variance.
 
-    Nichol and Dhariwal (2021, eq. 16). Raises ValueError when what the network puts out is not of x_0's shape, with
-    twice its channels.
+    Nichol and Dhariwal (2021, eq. 16). Raises ValueError when what the network puts out
+    is not of x_0's shape, with twice its channels.
     """
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
-    x_t, alpha_bar = schedule.noisy(x_0, t, eps), schedule.at(schedule.alpha_bar, t, x_0)
+    x_t, alpha_bar = (
+        schedule.noisy(x_0, t, eps),
+        schedule.at(schedule.alpha_bar, t, x_0),
+    )
     both = model(x_t, t, hide_labels(y, draw, untold))  # (B, 2C, H, W)
     if both.shape != (len(x_0), 2 * x_0.shape[1], *x_0.shape[2:]):
-        raise ValueError(f"expected twice the channels of {tuple(x_0.shape)}, got {tuple(both.shape)}")
+        raise ValueError(
+            f"expected twice the channels of {tuple(x_0.shape)}, got "
+            f"{tuple(both.shape)}"
+        )
     out, share = both.chunk(2, dim=1)
     simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
     guess = Guess(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
-    bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, guess).mean()  # of one step, and there are T
+    bound = vlb_term(
+        schedule.steps_of(t, x_0), x_0, x_t, guess
+    ).mean()  # of one step, and there are T
     return simple + 0.001 * schedule.T * bound
 
 
@@ -128,13 +188,17 @@ def bound_by_step(
     generator: torch.Generator,
     variance: Variance = learned_variance,
 ) -> Tensor:
-    """The terms of the variational bound of pictures x_0 (B, …) at these steps, in bits per dimension: (steps, B).
+    """The terms of the variational bound of pictures x_0 (B, …) at these steps, in bits
+    per dimension: (steps, B).
 
-    Summed over all T steps, and with `prior_term`, they are at least -log2 p(x_0) per dimension.
+    Summed over all T steps, and with `prior_term`, they are at least -log2 p(x_0) per
+    dimension.
     """
     terms = []
     for step in steps:
         t = full(x_0, step)
         x_t = schedule.noisy(x_0, t, noise_like(x_0, generator))
-        terms.append(vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoise(x_t, t), variance))
+        terms.append(
+            vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoise(x_t, t), variance)
+        )
     return torch.stack(terms)

@@ -1,7 +1,9 @@
-"""From noise to pictures: samplers over any denoiser, each written like its algorithm box.
+"""From noise to pictures: samplers over any denoiser, each written like its algorithm
+box.
 
-A denoiser is a function (x_t, t) → `Guess`. A sampler yields the picture after each of its steps, holds one at a time,
-and leaves it to its caller to keep them: `last` returns the end, `[*sampler]` the whole trajectory.
+A denoiser is a function (x_t, t) → `Guess`. A sampler yields the picture after each of
+its steps, holds one at a time, and leaves it to its caller to keep them: `last` returns
+the end, `[*sampler]` the whole trajectory.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
 
 
 class Guess(NamedTuple):
-    """What a denoiser says about x_t: the clean picture x_0, and, where it learned that, where its variance lies.
+    """What a denoiser says about x_t: the clean picture x_0, and, where it learned
+    that, where its variance lies.
 
-    `share` is 0 where the variance of a step back is beta_tilde, and 1 where it is beta. Both are (B, C, H, W).
+    `share` is 0 where the variance of a step back is beta_tilde, and 1 where it is
+    beta. Both are (B, C, H, W).
     """
 
     x_0: Tensor
@@ -40,10 +44,12 @@ def denoiser(
     y: Tensor | None = None,
     clip: bool = True,
 ) -> Denoiser:
-    """The denoiser that a network is, whose guess x_0 is clipped to [-1, 1]. Labels y (B,) go to the network.
+    """The denoiser that a network is, whose guess x_0 is clipped to [-1, 1]. Labels y
+    (B,) go to the network.
 
-    A network with twice as many channels out as in also says where the variance lies: Nichol and Dhariwal (2021,
-    eq. 15). Where x_0 was clipped, samplers derive eps from what is left, as ADM's code does.
+    A network with twice as many channels out as in also says where the variance lies:
+    Nichol and Dhariwal (2021, eq. 15). Where x_0 was clipped, samplers derive eps from
+    what is left, as ADM's code does.
     """
 
     def denoise(x_t: Tensor, t: Tensor) -> Guess:
@@ -61,8 +67,12 @@ def full(x: Tensor, t: float) -> Tensor:
 
 
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of the shape of x, drawn where the generator is: a GPU then gets what a CPU draws."""
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device).to(x.device)
+    """Standard normal numbers of the shape of x, drawn where the generator is: a GPU
+    then gets what a CPU draws.
+    """
+    return torch.randn(
+        x.shape, generator=generator, dtype=x.dtype, device=generator.device
+    ).to(x.device)
 
 
 def noise_in(x_t: Tensor, x_0: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -86,9 +96,13 @@ def large_variance(step: Step, guess: Guess) -> Tensor:
 
 
 def learned_variance(step: Step, guess: Guess) -> Tensor:
-    """Between both, on the scale of logarithms, where the network says. Nichol and Dhariwal (2021, eq. 15)."""
+    """Between both, on the scale of logarithms, where the network says. Nichol and
+    Dhariwal (2021, eq. 15).
+    """
     if guess.share is None:
-        raise ValueError("this network has learned no variance: use small_variance or large_variance")
+        raise ValueError(
+            "this network has learned no variance: use small_variance or large_variance"
+        )
     low, high = step.beta_tilde_clipped.log(), step.beta.log()
     return torch.exp(low + guess.share * (high - low))
 
@@ -105,9 +119,11 @@ def ancestral(
     generator: torch.Generator,
     variance: Variance = small_variance,
 ) -> Iterator[Tensor]:
-    """From noise x (B, …) through the falling steps: each draws from q(x_before | x_t, x_0) with the guessed x_0.
+    """From noise x (B, …) through the falling steps: each draws from q(x_before | x_t,
+    x_0) with the guessed x_0.
 
-    Ho et al. (2020, algorithm 2); fewer steps than T: Nichol and Dhariwal (2021, section 4). The last adds no noise.
+    Ho et al. (2020, algorithm 2); fewer steps than T: Nichol and Dhariwal (2021,
+    section 4). The last adds no noise.
     """
     for t, step in schedule.walk(steps):
         guess = denoise(x, full(x, t))
@@ -126,10 +142,12 @@ def ddim(
     generator: torch.Generator | None = None,
     eta: float = 0.0,
 ) -> Iterator[Tensor]:
-    """From noise x (B, …) through the falling steps: guess x_0 and eps, and mix them anew. Song et al. (2021, eq. 12).
+    """From noise x (B, …) through the falling steps: guess x_0 and eps, and mix them
+    anew. Song et al. (2021, eq. 12).
 
-    With eta = 0 nothing is random; with eta = 1 each step is as noisy as ancestral sampling with beta_tilde.
-    Raises ValueError, when the first step is asked for, unless eta is from 0 to 1, and 0 without a generator.
+    With eta = 0 nothing is random; with eta = 1 each step is as noisy as ancestral
+    sampling with beta_tilde. Raises ValueError, when the first step is asked for,
+    unless eta is from 0 to 1, and 0 without a generator.
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"expected eta from 0 to 1, got {eta}")
@@ -145,24 +163,33 @@ def ddim(
 
 
 @torch.no_grad()
-def ddim_encode(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: list[int]) -> Iterator[Tensor]:
-    """From pictures x (B, …) up to the noise that `ddim` leads back to them; `steps` fall, as there.
+def ddim_encode(
+    denoise: Denoiser, schedule: Schedule, x: Tensor, steps: list[int]
+) -> Iterator[Tensor]:
+    """From pictures x (B, …) up to the noise that `ddim` leads back to them; `steps`
+    fall, as there.
 
-    The pictures count as x at the lowest step, and each step up goes on with the eps that was guessed where it starts.
-    Song et al. (2021, section 4.3).
+    The pictures count as x at the lowest step, and each step up goes on with the eps
+    that was guessed where it starts. Song et al. (2021, section 4.3).
     """
     upwards = schedule.walk(steps)[::-1]
     for (t, step), (_, higher) in pairwise(upwards):
         x_0 = denoise(x, full(x, t)).x_0
-        x = higher.now.sqrt() * x_0 + (1 - higher.now).sqrt() * noise_in(x, x_0, step.now)
+        x = higher.now.sqrt() * x_0 + (1 - higher.now).sqrt() * noise_in(
+            x, x_0, step.now
+        )
         yield x
 
 
 @torch.no_grad()
-def dpm_solver(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: list[int]) -> Iterator[Tensor]:
-    """From noise x (B, …) through the falling steps by DPM-Solver++ (2M). Lu et al. (2022, algorithm 2).
+def dpm_solver(
+    denoise: Denoiser, schedule: Schedule, x: Tensor, steps: list[int]
+) -> Iterator[Tensor]:
+    """From noise x (B, …) through the falling steps by DPM-Solver++ (2M). Lu et al.
+    (2022, algorithm 2).
 
-    A step is DDIM's, but towards a line through the last two guesses of x_0. The last one goes to the guess itself.
+    A step is DDIM's, but towards a line through the last two guesses of x_0. The last
+    one goes to the guess itself.
     """
     walk = schedule.walk(steps)
     half_log_snr = [(step.now / (1 - step.now)).log() / 2 for _, step in walk]
@@ -170,19 +197,28 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule, x: Tensor, steps: list[int
     for i, (t, step) in enumerate(walk):
         target = x_0 = denoise(x, full(x, t)).x_0
         if 0 < i < len(walk) - 1:
-            last_h, h = half_log_snr[i] - half_log_snr[i - 1], half_log_snr[i + 1] - half_log_snr[i]
+            last_h, h = (
+                half_log_snr[i] - half_log_snr[i - 1],
+                half_log_snr[i + 1] - half_log_snr[i],
+            )
             target = x_0 + h / (2 * last_h) * (x_0 - before)
-        x = step.then.sqrt() * target + (1 - step.then).sqrt() * noise_in(x, target, step.now)
+        x = step.then.sqrt() * target + (1 - step.then).sqrt() * noise_in(
+            x, target, step.now
+        )
         before = x_0
         yield x
 
 
 @torch.no_grad()
-def probability_flow(denoise: Denoiser, schedule: Schedule, x: Tensor, tolerance: float = 1e-3) -> tuple[Tensor, int]:
-    """Noise x (B, …) → pictures, and how often the network was asked, by scipy's adaptive RK45 on the ODE of DDIM.
+def probability_flow(
+    denoise: Denoiser, schedule: Schedule, x: Tensor, tolerance: float = 1e-3
+) -> tuple[Tensor, int]:
+    """Noise x (B, …) → pictures, and how often the network was asked, by scipy's
+    adaptive RK45 on the ODE of DDIM.
 
-    With u = x / sqrt(alpha_bar) and sigma = sqrt(1 / alpha_bar - 1) it is du/dsigma = eps. Song et al. (2021, eq. 14).
-    Between two steps of the schedule t is a fraction. The last guess of x_0 ends it.
+    With u = x / sqrt(alpha_bar) and sigma = sqrt(1 / alpha_bar - 1) it is du/dsigma =
+    eps. Song et al. (2021, eq. 14). Between two steps of the schedule t is a fraction.
+    The last guess of x_0 ends it.
     """
     sigmas = (1 / schedule.alpha_bar - 1).sqrt().numpy()  # (T,) rising
     calls = 0
@@ -197,13 +233,18 @@ def probability_flow(denoise: Denoiser, schedule: Schedule, x: Tensor, tolerance
         return eps.cpu().double().numpy().ravel()
 
     start = x.cpu().double().numpy().ravel() * math.sqrt(1 + sigmas[-1] ** 2)
-    done = solve_ivp(slope, (sigmas[-1], sigmas[0]), start, rtol=tolerance, atol=tolerance)
-    x_1 = torch.from_numpy(done.y[:, -1]).to(x).view_as(x) * schedule.alpha_bar[0].sqrt()
+    done = solve_ivp(
+        slope, (sigmas[-1], sigmas[0]), start, rtol=tolerance, atol=tolerance
+    )
+    x_1 = (
+        torch.from_numpy(done.y[:, -1]).to(x).view_as(x) * schedule.alpha_bar[0].sqrt()
+    )
     return denoise(x_1, full(x, 0)).x_0, calls + 1
 
 
 def last(sampler: Iterable[Tensor], steps: int | None = None, name: str = "") -> Tensor:
-    """What a sampler ends with. Given its number of steps, a progress bar of that name shows how far it is.
+    """What a sampler ends with. Given its number of steps, a progress bar of that name
+    shows how far it is.
 
     Raises ValueError where the sampler takes no step.
     """

@@ -1,4 +1,6 @@
-"""The forward chain: how much of a picture is left at each step, and the distributions that follow from it."""
+"""The forward chain: how much of a picture is left at each step, and the distributions
+that follow from it.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,27 @@ from torch import Tensor
 
 
 def linear_beta(T: int = 1000) -> Tensor:
-    """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et al. (2020), with T = 1000."""
+    """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et
+    al. (2020), with T = 1000.
+    """
     return torch.linspace(0.1 / T, 20 / T, T, dtype=torch.float64)
 
 
 def cosine_beta(T: int = 1000) -> Tensor:
-    """Variances whose alpha_bar falls like a squared cosine: (T,) in float64. Nichol and Dhariwal (2021, eq. 17)."""
+    """Variances whose alpha_bar falls like a squared cosine: (T,) in float64. Nichol
+    and Dhariwal (2021, eq. 17).
+    """
     share = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008
-    left = torch.cos(share * math.pi / 2).square()  # (T + 1,): the data's, then that of steps 0 … T - 1
+    left = torch.cos(
+        share * math.pi / 2
+    ).square()  # (T + 1,): the data's, then that of steps 0 … T - 1
     return (1 - left[1:] / left[:-1]).clamp(max=0.999)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The chain x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps over t = 0 … T - 1. What precedes t = 0 is the data.
+    """The chain x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps over t = 0 … T - 1. What
+    precedes t = 0 is the data.
 
     Raises ValueError unless beta is a row of numbers strictly between 0 and 1.
     """
@@ -34,8 +43,15 @@ class Schedule:
     beta: Tensor  # (T,) float64
 
     def __post_init__(self) -> None:
-        if self.beta.ndim != 1 or len(self.beta) == 0 or not ((self.beta > 0) & (self.beta < 1)).all():
-            raise ValueError(f"expected beta of shape (T,) with values between 0 and 1, got {self.beta}")
+        if (
+            self.beta.ndim != 1
+            or len(self.beta) == 0
+            or not ((self.beta > 0) & (self.beta < 1)).all()
+        ):
+            raise ValueError(
+                "expected beta of shape (T,) with values between 0 and 1, got "
+                f"{self.beta}"
+            )
 
     @property
     def T(self) -> int:
@@ -43,7 +59,9 @@ class Schedule:
 
     @cached_property
     def alpha_bar(self) -> Tensor:
-        """(T,): the product of all 1 - beta up to and including step t. Ho et al. (2020, eq. 4)."""
+        """(T,): the product of all 1 - beta up to and including step t. Ho et al.
+        (2020, eq. 4).
+        """
         return (1 - self.beta).cumprod(dim=0)
 
     @cached_property
@@ -52,48 +70,76 @@ class Schedule:
         return torch.cat([torch.ones_like(self.beta[:1]), self.alpha_bar[:-1]])
 
     def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
-        """The values (T,) of the steps t (B,), shaped (B, 1, …) to be multiplied with `like` (B, …)."""
+        """The values (T,) of the steps t (B,), shaped (B, 1, …) to be multiplied with
+        `like` (B, …).
+        """
         if t.shape != like.shape[:1]:
-            raise ValueError(f"expected t of shape ({len(like)},), got {tuple(t.shape)}")
+            raise ValueError(
+                f"expected t of shape ({len(like)},), got {tuple(t.shape)}"
+            )
         return values.to(like.dtype).to(like.device)[t].view(-1, *[1] * (like.ndim - 1))
 
     def alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
-        """alpha_bar of the steps t (B,), shaped like `at`. Between two steps alpha_bar.logit() is on a line."""
+        """alpha_bar of the steps t (B,), shaped like `at`. Between two steps
+        alpha_bar.logit() is on a line.
+        """
         if not t.is_floating_point():
             return self.at(self.alpha_bar, t, like)
         low, log_snr = t.long(), self.alpha_bar.logit()
-        below, above = (self.at(log_snr, at, like) for at in (low, (low + 1).clamp(max=self.T - 1)))
+        below, above = (
+            self.at(log_snr, at, like) for at in (low, (low + 1).clamp(max=self.T - 1))
+        )
         return torch.lerp(below, above, (t - low).to(like).view_as(below)).sigmoid()
 
     def noisy(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """x_t straight from x_0 (B, …): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. Ho et al. (2020, eq. 4)."""
+        """x_t straight from x_0 (B, …): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t)
+        eps. Ho et al. (2020, eq. 4).
+        """
         alpha_bar = self.at(self.alpha_bar, t, x_0)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
 
     def steps_of(self, t: Tensor, like: Tensor) -> Step:
-        """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used with `like` (B, …). T ≥ 2."""
-        now, then = (self.at(values, t, like.double()) for values in (self.alpha_bar, self.alpha_bar_before))
+        """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used
+        with `like` (B, …). T ≥ 2.
+        """
+        now, then = (
+            self.at(values, t, like.double())
+            for values in (self.alpha_bar, self.alpha_bar_before)
+        )
         return Step(now, then, self.walk([1, 0])[0][1].beta_tilde)
 
     def walk(self, steps: list[int]) -> list[tuple[int, Step]]:
-        """Each of these falling steps, with the way back to the next, or to the data. Nichol and Dhariwal (2021, §4).
+        """Each of these falling steps, with the way back to the next, or to the data.
+        Nichol and Dhariwal (2021, §4).
 
         Raises ValueError unless the steps fall from at most T - 1 to at least 0.
         """
-        if not steps or steps[0] >= self.T or steps[-1] < 0 or any(a <= b for a, b in pairwise(steps)):
-            raise ValueError(f"expected steps that fall from at most {self.T - 1} to at least 0, got {steps}")
+        if (
+            not steps
+            or steps[0] >= self.T
+            or steps[-1] < 0
+            or any(a <= b for a, b in pairwise(steps))
+        ):
+            raise ValueError(
+                f"expected steps that fall from at most {self.T - 1} to at least "
+                f"0, got {steps}"
+            )
         now = self.alpha_bar[steps]
         then = torch.cat([now[1:], torch.ones_like(now[:1])])
         beta_tilde = (1 - then) / (1 - now) * (1 - now / then)
         floor = beta_tilde[-2] if len(steps) > 1 else 1 - now[-1]
-        return [(t, Step(a, b, floor)) for t, a, b in zip(steps, now, then, strict=True)]
+        return [
+            (t, Step(a, b, floor)) for t, a, b in zip(steps, now, then, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step back, from where alpha_bar is `now` to where it is `then`, which is 1 for the step to the data.
+    """One step back, from where alpha_bar is `now` to where it is `then`, which is 1
+    for the step to the data.
 
-    The numbers are float64 tensors: a single one, or (B, 1, …) where each picture is at a step of its own.
+    The numbers are float64 tensors: a single one, or (B, 1, …) where each picture is at
+    a step of its own.
     """
 
     now: Tensor
@@ -112,7 +158,9 @@ class Step:
 
     @property
     def beta_tilde_clipped(self) -> Tensor:
-        """The same; but the step to the data, for which it is 0, gets that of the step before. So the papers' code."""
+        """The same; but the step to the data, for which it is 0, gets that of the step
+        before. So the papers' code.
+        """
         return torch.where(self.then == 1, self.floor, self.beta_tilde)
 
     def mean(self, x_t: Tensor, x_0: Tensor) -> Tensor:
@@ -136,7 +184,9 @@ def trailing(T: int, n: int) -> list[int]:
 
 
 def even(T: int, n: int) -> list[int]:
-    """n steps from T - 1 to 0, both taken, evenly spaced; of one, 0. Nichol and Dhariwal (2021, section 4)."""
+    """n steps from T - 1 to 0, both taken, evenly spaced; of one, 0. Nichol and
+    Dhariwal (2021, section 4).
+    """
     return [round((T - 1) * i / max(1, n - 1)) for i in reversed(range(n))]
 
 
@@ -145,7 +195,9 @@ def even(T: int, n: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network learns to say about x_t, and how x_0 follows from it. alpha_bar is (B, 1, …)."""
+    """What a network learns to say about x_t, and how x_0 follows from it. alpha_bar is
+    (B, 1, …).
+    """
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, eps, alpha_bar)
     x_0: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, output, alpha_bar)
@@ -153,13 +205,18 @@ class Prediction:
 
 EPS = Prediction(  # the noise: Ho et al. (2020, eq. 14)
     target=lambda x_0, eps, alpha_bar: eps,
-    x_0=lambda x_t, eps, alpha_bar: (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt(),
+    x_0=lambda x_t, eps, alpha_bar: (
+        (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    ),
 )
 X_0 = Prediction(  # the clean picture
     target=lambda x_0, eps, alpha_bar: x_0,
     x_0=lambda x_t, x_0, alpha_bar: x_0,
 )
-V = Prediction(  # a mixture of both, of one size at every step: Salimans and Ho (2022, appendix D)
-    target=lambda x_0, eps, alpha_bar: alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0,
+# a mixture of both, of one size at every step: Salimans and Ho (2022, appendix D)
+V = Prediction(
+    target=lambda x_0, eps, alpha_bar: (
+        alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0
+    ),
     x_0=lambda x_t, v, alpha_bar: alpha_bar.sqrt() * x_t - (1 - alpha_bar).sqrt() * v,
 )

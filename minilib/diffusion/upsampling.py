@@ -1,4 +1,6 @@
-"""Upsampling: a small picture is known, and a sampler paints a larger one that looks like it."""
+"""Upsampling: a small picture is known, and a sampler paints a larger one that looks
+like it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,21 @@ from minilib.glide import text_loss
 from minilib.train import Draw
 from minilib.unet import grow, shrink
 
-FLAWS = 0.1  # at most so much noise is added to small pictures in training, for a sampler's are not perfect either
+# at most so much noise is added to small pictures in training, for a sampler's are not
+# perfect either
+FLAWS = 0.1
 
 
-def upsampling_loss(model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any) -> Tensor:
-    """`text_loss` of a network that sees x_0 (B, C, H, W) at half its size, a little noisy. Nichol et al. (2022, §4.1).
+def upsampling_loss(
+    model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any
+) -> Tensor:
+    """`text_loss` of a network that sees x_0 (B, C, H, W) at half its size, a little
+    noisy. Nichol et al. (2022, §4.1).
 
     The noise is of another level for each picture: Ho et al. (2022, section 3).
     """
     small = shrink(x_0)
     flaws = FLAWS * draw.uniform(1, 1, 1) * draw.normal(*small.shape[1:])
-    return text_loss(with_clue(model, grow(small + flaws)), x_0, tokens, draw=draw, **options)
+    return text_loss(
+        with_clue(model, grow(small + flaws)), x_0, tokens, draw=draw, **options
+    )

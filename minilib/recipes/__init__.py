@@ -1,4 +1,6 @@
-"""One recipe a trained model: data, model, loss and budgets in a few lines, trained the same way everywhere."""
+"""One recipe a trained model: data, model, loss and budgets in a few lines, trained the
+same way everywhere.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ from minilib.recipes.glide import (
     upsample_scenes,
 )
 from minilib.recipes.recipe import MNIST, Recipe
-from minilib.recipes.semantic import ddpm_scenes, noisy_clip_portraits, noisy_clip_scenes
+from minilib.recipes.semantic import (
+    ddpm_scenes,
+    noisy_clip_portraits,
+    noisy_clip_scenes,
+)
 from minilib.recipes.vae import vae_digits
 from minilib.weights import save_weights
 
@@ -70,7 +76,9 @@ RECIPES = {
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name, with hyphens or underscores. Raises ValueError that lists the known ones."""
+    """The recipe of that name, with hyphens or underscores. Raises ValueError that
+    lists the known ones.
+    """
     name = name.replace("-", "_")
     if name not in RECIPES:
         raise ValueError(f"no recipe named {name!r}: there are {', '.join(RECIPES)}")
@@ -83,12 +91,20 @@ def draws_digits(recipe: Recipe) -> bool:
 
 
 def train_and_save(
-    name: str, folder: Path, *, steps: int | None = None, seed: int = 0, file: str | None = None, **options: Any
+    name: str,
+    folder: Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    file: str | None = None,
+    **options: Any,
 ) -> Path:
-    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card; return the file's path.
+    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card;
+    return the file's path.
 
-    `file` is the recipe's name unless given. The weights are the averaged ones, in float16, and the score is that of
-    these very weights. Under torchrun every process trains; each scores, and the first one writes.
+    `file` is the recipe's name unless given. The weights are the averaged ones, in
+    float16, and the score is that of these very weights. Under torchrun every process
+    trains; each scores, and the first one writes.
     """
     recipe = get(name)
     fitted = recipe.train(steps=steps, seed=seed, **options)
@@ -108,7 +124,9 @@ def train_and_save(
     if recipe.sample:
         started = time.perf_counter()
         recipe.sample(shipped, 100, torch.Generator().manual_seed(seed))
-        about["seconds_per_1000_samples"] = round(10 * (time.perf_counter() - started), 3)
+        about["seconds_per_1000_samples"] = round(
+            10 * (time.perf_counter() - started), 3
+        )
     path = folder / f"{file or recipe.name}.safetensors"
     if fitted.rank == 0:
         save_weights(shipped, path, about)

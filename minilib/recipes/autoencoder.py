@@ -8,22 +8,33 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
-from minilib.autoencoder import Autoencoder, AutoencoderConfig, reconstruction_loss, sample_fitted_gaussian
+from minilib.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    reconstruction_loss,
+    sample_fitted_gaussian,
+)
 from minilib.data import digits
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
 
 
-def sample_autoencoder(model: Autoencoder, n: int, generator: torch.Generator) -> Tensor:
-    """Decode n codes drawn from the Gaussian that fits the codes of the training digits: (n, 1, 28, 28)."""
+def sample_autoencoder(
+    model: Autoencoder, n: int, generator: torch.Generator
+) -> Tensor:
+    """Decode n codes drawn from the Gaussian that fits the codes of the training
+    digits: (n, 1, 28, 28).
+    """
     codes = runtime.in_blocks(model.encode, digits.load("train")[0])
     return runtime.in_blocks(model.decode, sample_fitted_gaussian(codes, n, generator))
 
 
 def score_autoencoder(model: Autoencoder) -> dict[str, float]:
-    """Held-out error per pixel on the 10,000 test digits, and two FD from 10,000 training digits.
+    """Held-out error per pixel on the 10,000 test digits, and two FD from 10,000
+    training digits.
 
-    One is of the reconstructions of the test digits, the other of as many codes drawn from the fitted Gaussian.
+    One is of the reconstructions of the test digits, the other of as many codes drawn
+    from the fitted Gaussian.
     """
     x = digits.load("test")[0]
     rebuilt = runtime.in_blocks(model, x)

@@ -11,7 +11,10 @@ from minilib.data import portrait_captions, portraits, scene_captions, scenes
 from minilib.tokens import WordTokenizer
 from minilib.unet import shrink
 
-PORTRAITS = "Portraits composed by the library from 140 pixel-art parts (@dicebear/pixel-art 9.4.3); CC0 1.0"
+PORTRAITS = (
+    "Portraits composed by the library from 140 pixel-art parts (@dicebear/pixel-art "
+    "9.4.3); CC0 1.0"
+)
 SCENES = "Scenes of flat shapes, drawn by the library; MIT"
 Captioned = tuple[Tensor, list[str]]
 
@@ -34,7 +37,9 @@ def tokenised(found: Captioned, tokens: WordTokenizer) -> tuple[Tensor, Tensor]:
     return x, tokens.encode(texts)
 
 
-def captioned_portraits(n: int, seed: int, split: str = "train", style: str | None = None) -> Captioned:
+def captioned_portraits(
+    n: int, seed: int, split: str = "train", style: str | None = None
+) -> Captioned:
     """n portraits (n, 3, 16, 16) and a caption for each."""
     people = portraits.draw(n, seed, split)
     return portraits.render(people), portrait_captions.captions(people, seed, style)
@@ -47,20 +52,32 @@ def captioned_pairs(n: int, seed: int, split: str = "train") -> Captioned:
 
 
 def coloured_pairs(n: int, seed: int, split: str = "train") -> Captioned:
-    """As `captioned_pairs`, with captions that tell who wears what before what, all in the same words."""
+    """As `captioned_pairs`, with captions that tell who wears what before what, all in
+    the same words.
+    """
     x, pairs = in_pairs(n, seed, split)
-    return x, [" left of ".join(f"{p.top} top {p.background} bg" for p in pair) for pair in pairs]
+    return x, [
+        " left of ".join(f"{p.top} top {p.background} bg" for p in pair)
+        for pair in pairs
+    ]
 
 
-def in_pairs(n: int, seed: int, split: str) -> tuple[Tensor, list[tuple[portraits.Portrait, portraits.Portrait]]]:
+def in_pairs(
+    n: int, seed: int, split: str
+) -> tuple[Tensor, list[tuple[portraits.Portrait, portraits.Portrait]]]:
     """n pictures of two people (n, 3, 16, 32), and the people."""
     people = portraits.draw(2 * n, seed, split)
     x = portraits.render(people)
-    return torch.cat([x[::2], x[1::2]], dim=3), list(zip(people[::2], people[1::2], strict=True))
+    return torch.cat([x[::2], x[1::2]], dim=3), list(
+        zip(people[::2], people[1::2], strict=True)
+    )
 
 
-def captioned_scenes(n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32) -> Captioned:
-    """n scenes (n, 3, size, size), size 32 or 16, and a caption for each; at 16 a pixel is the mean of four at 32.
+def captioned_scenes(
+    n: int, seed: int, split: str = "train", style: str | None = None, size: int = 32
+) -> Captioned:
+    """n scenes (n, 3, size, size), size 32 or 16, and a caption for each; at 16 a pixel
+    is the mean of four at 32.
 
     Raises ValueError for another size.
     """

@@ -9,7 +9,9 @@ from minilib.recipes.scores import fd_from_data
 
 
 def score_classifier(model: DigitClassifier) -> dict[str, float]:
-    """Accuracy on the 10,000 test digits, and their FD from 10,000 training digits: the floor under every other FD."""
+    """Accuracy on the 10,000 test digits, and their FD from 10,000 training digits: the
+    floor under every other FD.
+    """
     x, y = digits.load("test")
     return {"accuracy": accuracy(model, x, y), "fd_floor": fd_from_data(x, model)}
 

@@ -24,7 +24,8 @@ from minilib.tokens import WordTokenizer
 from minilib.vit import ViTConfig
 
 EMOJI = (
-    "1,249 emoji, drawn three times: Fluent Emoji (Microsoft, MIT), Noto Emoji (Google, Apache-2.0), Twemoji (Twitter, "
+    "1,249 emoji, drawn three times: Fluent Emoji (Microsoft, MIT), Noto Emoji "
+    "(Google, Apache-2.0), Twemoji (Twitter, "
     "CC BY 4.0); names and keywords: Unicode CLDR (Unicode License)"
 )
 
@@ -32,12 +33,16 @@ EMOJI = (
 def unique(found: Captioned) -> Captioned:
     """Of several pictures with one caption the first only."""
     x, texts = found
-    first = list(dict(zip(reversed(texts), reversed(range(len(texts))), strict=True)).values())[::-1]
+    first = list(
+        dict(zip(reversed(texts), reversed(range(len(texts))), strict=True)).values()
+    )[::-1]
     return x[first], [texts[i] for i in first]
 
 
 def score_portraits(model: CLIP) -> dict[str, float]:
-    """R@1 both ways among 100 portraits with a long caption each, in 1,000 that training has not seen."""
+    """R@1 both ways among 100 portraits with a long caption each, in 1,000 that
+    training has not seen.
+    """
     score: dict[str, float] = {}
     for split in ("test", "held_out"):
         x, texts = unique(captioned_portraits(1_100, 1, split, "long"))
@@ -48,7 +53,9 @@ def score_portraits(model: CLIP) -> dict[str, float]:
 
 clip_portraits = Recipe(
     name="clip_portraits",
-    model=lambda: CLIP(CLIPConfig(TextConfig(words=len(portrait_tokens())), ViTConfig(patch=4))),
+    model=lambda: CLIP(
+        CLIPConfig(TextConfig(words=len(portrait_tokens())), ViTConfig(patch=4))
+    ),
     loss=contrastive_loss,
     data=lambda: tokenised(captioned_portraits(20_000, 0), portrait_tokens()),
     quick=250,
@@ -64,7 +71,9 @@ clip_portraits = Recipe(
 
 
 def score_scenes(model: CLIP) -> dict[str, float]:
-    """R@1 both ways among 100 scenes with a long caption each, in 1,000 that training has not seen."""
+    """R@1 both ways among 100 scenes with a long caption each, in 1,000 that training
+    has not seen.
+    """
     x, texts = unique(captioned_scenes(1_100, 1, "test", "long"))
     found = retrieval(model, x[:1000], scene_tokens().encode(texts[:1000]))
     return {f"r1_{way}_test": value for way, value in found.items()}
@@ -72,7 +81,9 @@ def score_scenes(model: CLIP) -> dict[str, float]:
 
 clip_scenes = Recipe(
     name="clip_scenes",
-    model=lambda: CLIP(CLIPConfig(TextConfig(words=len(scene_tokens())), ViTConfig(size=32, patch=4))),
+    model=lambda: CLIP(
+        CLIPConfig(TextConfig(words=len(scene_tokens())), ViTConfig(size=32, patch=4))
+    ),
     loss=contrastive_loss,
     data=lambda: tokenised(captioned_scenes(20_000, 0), scene_tokens()),
     quick=250,
@@ -100,30 +111,48 @@ def emoji_texts() -> dict[str, list[str]]:
 
 @cache
 def emoji_tokens() -> WordTokenizer:
-    """The tokenizer of names and keywords of emoji, English words and Chinese characters: 32 tokens."""
-    return WordTokenizer([text for texts in emoji_texts().values() for text in texts], 32)
+    """The tokenizer of names and keywords of emoji, English words and Chinese
+    characters: 32 tokens.
+    """
+    return WordTokenizer(
+        [text for texts in emoji_texts().values() for text in texts], 32
+    )
 
 
 def emoji_data() -> tuple[Tensor, Tensor]:
-    """Each emoji in each of three styles beside each of its four texts: 14,988 pictures and the texts' tokens."""
-    tokens = torch.cat([emoji_tokens().encode(texts) for texts in emoji_texts().values()])
+    """Each emoji in each of three styles beside each of its four texts: 14,988 pictures
+    and the texts' tokens.
+    """
+    tokens = torch.cat(
+        [emoji_tokens().encode(texts) for texts in emoji_texts().values()]
+    )
     x = torch.cat([emoji.load(style) for style in emoji.SHEETS])
-    return x.repeat(4, 1, 1, 1), tokens.view(4, 1, len(x) // 3, -1).expand(4, 3, -1, -1).flatten(0, 2)
+    return x.repeat(4, 1, 1, 1), tokens.view(4, 1, len(x) // 3, -1).expand(
+        4, 3, -1, -1
+    ).flatten(0, 2)
 
 
 def score_emoji(model: CLIP) -> dict[str, float]:
-    """R@1 among all 1,249 emoji of a style that training has seen, by English and by Chinese names."""
+    """R@1 among all 1,249 emoji of a style that training has seen, by English and by
+    Chinese names.
+    """
     score: dict[str, float] = {}
     x = emoji.load("fluent")
     for language in ("english", "chinese"):
-        found = retrieval(model, x, emoji_tokens().encode(emoji_texts()[language]), among=len(x))
+        found = retrieval(
+            model, x, emoji_tokens().encode(emoji_texts()[language]), among=len(x)
+        )
         score |= {f"r1_{way}_{language}": value for way, value in found.items()}
     return score
 
 
 clip_emoji = Recipe(
     name="clip_emoji",
-    model=lambda: CLIP(CLIPConfig(TextConfig(len(emoji_tokens()), length=32), ViTConfig(size=32, patch=8))),
+    model=lambda: CLIP(
+        CLIPConfig(
+            TextConfig(len(emoji_tokens()), length=32), ViTConfig(size=32, patch=8)
+        )
+    ),
     loss=contrastive_loss,
     data=emoji_data,
     quick=250,
@@ -145,15 +174,21 @@ def world_tokens() -> WordTokenizer:
 
 
 def worlds(n_portraits: int, n_scenes: int) -> tuple[Tensor, Tensor]:
-    """So many portraits and so many scenes, all of 16 × 16, and the tokens of their captions."""
+    """So many portraits and so many scenes, all of 16 × 16, and the tokens of their
+    captions.
+    """
     parts = [captioned_portraits(n, 0) for n in [n_portraits] if n] + [
         captioned_scenes(n, 0, size=16) for n in [n_scenes] if n
     ]
-    return torch.cat([x for x, _ in parts]), world_tokens().encode([text for _, texts in parts for text in texts])
+    return torch.cat([x for x, _ in parts]), world_tokens().encode(
+        [text for _, texts in parts for text in texts]
+    )
 
 
 def score_worlds(model: CLIP) -> dict[str, float]:
-    """R@1 from the caption to the picture, among 100 that training has not seen, in each of two worlds."""
+    """R@1 from the caption to the picture, among 100 that training has not seen, in
+    each of two worlds.
+    """
     score: dict[str, float] = {}
     tests = {
         "portraits": captioned_portraits(1_100, 1, "test", "long"),
@@ -161,7 +196,9 @@ def score_worlds(model: CLIP) -> dict[str, float]:
     }
     for world, found in tests.items():
         x, texts = unique(found)
-        score[f"r1_picture_{world}"] = retrieval(model, x[:1000], world_tokens().encode(texts[:1000]))["picture"]
+        score[f"r1_picture_{world}"] = retrieval(
+            model, x[:1000], world_tokens().encode(texts[:1000])
+        )["picture"]
     return score
 
 
@@ -171,7 +208,9 @@ def small_clip() -> CLIP:
     return CLIP(CLIPConfig(text, ViTConfig(patch=4, dim=48, depth=2), dim=32))
 
 
-def of_worlds(name: str, n_portraits: int, n_scenes: int, seeds: tuple[int, ...]) -> Recipe:
+def of_worlds(
+    name: str, n_portraits: int, n_scenes: int, seeds: tuple[int, ...]
+) -> Recipe:
     """A small CLIP of so many portraits and so many scenes."""
     return Recipe(
         name=name,

@@ -18,23 +18,39 @@ from minilib.denoising import (
     falling_noise,
     walk_down,
 )
-from minilib.mae import MaskedAutoencoder, choose_patches, hidden_patches, mae_loss, patchify
+from minilib.mae import (
+    MaskedAutoencoder,
+    choose_patches,
+    hidden_patches,
+    mae_loss,
+    patchify,
+)
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
 from minilib.train import Draw
 
 
-def sample_denoiser(model: WideAutoencoder, n: int, generator: torch.Generator) -> Tensor:
-    """Walk down from the mean digit under heavy noise, guessing and going part of the way: (n, 1, 28, 28)."""
+def sample_denoiser(
+    model: WideAutoencoder, n: int, generator: torch.Generator
+) -> Tensor:
+    """Walk down from the mean digit under heavy noise, guessing and going part of the
+    way: (n, 1, 28, 28).
+    """
     sigmas = falling_noise(5.0, 0.2, 20)
-    noisy = digits.load("train")[0].mean(dim=0) + sigmas[0] * torch.randn(n, 1, 28, 28, generator=generator)
+    noisy = digits.load("train")[0].mean(dim=0) + sigmas[0] * torch.randn(
+        n, 1, 28, 28, generator=generator
+    )
     return walk_down(lambda x, _: runtime.in_blocks(model, x), noisy, sigmas, generator)
 
 
 def score_denoiser(model: WideAutoencoder) -> dict[str, float]:
-    """On the 10,000 test digits: the error that is left of noise of level 0.5; and FD of as many drawn pictures."""
+    """On the 10,000 test digits: the error that is left of noise of level 0.5; and FD
+    of as many drawn pictures.
+    """
     x = digits.load("test")[0]
-    noisy = add_noise(x, Draw(torch.Generator().manual_seed(0), slice(None), len(x)), sigma=0.5)
+    noisy = add_noise(
+        x, Draw(torch.Generator().manual_seed(0), slice(None), len(x)), sigma=0.5
+    )
     drawn = sample_denoiser(model, len(x), torch.Generator().manual_seed(0))
     return {
         "mse_denoised": float((runtime.in_blocks(model, noisy) - x).square().mean()),
@@ -51,14 +67,22 @@ dae_digits = Recipe(
     full=12_000,
     score=score_denoiser,
     sample=sample_denoiser,
-    limits="Knows the noise level only from looking; its strokes sometimes belong to no digit.",
+    limits=(
+        "Knows the noise level only from looking; its strokes sometimes belong to no "
+        "digit."
+    ),
 )
 
 
 def score_mae(model: MaskedAutoencoder) -> dict[str, float]:
-    """Error per pixel on the hidden patches of the 10,000 test digits, 12 of their 49 patches being seen."""
+    """Error per pixel on the hidden patches of the 10,000 test digits, 12 of their 49
+    patches being seen.
+    """
     x = digits.load("test")[0]
-    kept = choose_patches(torch.rand(len(x), model.patches, generator=torch.Generator().manual_seed(0)), 12)
+    kept = choose_patches(
+        torch.rand(len(x), model.patches, generator=torch.Generator().manual_seed(0)),
+        12,
+    )
     rebuilt = runtime.in_blocks(model, x, kept)  # (N, P, patch²)
     error = (rebuilt - patchify(x, model.config.patch)).square().mean(dim=2)
     hidden = hidden_patches(kept, model.patches)
@@ -74,5 +98,8 @@ mae_digits = Recipe(
     full=6_000,
     score=score_mae,
     lr=2e-3,
-    limits="Paints the mean of what could be there: blurred where the 12 patches it sees do not say.",
+    limits=(
+        "Paints the mean of what could be there: blurred where the 12 patches it sees "
+        "do not say."
+    ),
 )

@@ -8,23 +8,37 @@ import torch
 
 from minilib import runtime
 from minilib.data import digits
-from minilib.gan import GAN, GANConfig, covered_classes, discriminator_loss, generator_loss, sample_gan
+from minilib.gan import (
+    GAN,
+    GANConfig,
+    covered_classes,
+    discriminator_loss,
+    generator_loss,
+    sample_gan,
+)
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import digit_eyes, fd_from_data
 
 
 def score_gan(model: GAN) -> dict[str, float]:
-    """FD of 10,000 drawn pictures from as many training digits, and how many of the ten digits they cover.
+    """FD of 10,000 drawn pictures from as many training digits, and how many of the ten
+    digits they cover.
 
-    Of a conditional model also its agreement: the share of pictures that the classifier takes for the digit asked for.
+    Of a conditional model also its agreement: the share of pictures that the classifier
+    takes for the digit asked for.
     """
     n, classes = 10_000, model.generator.classes
     asked = torch.arange(n) % classes if classes else None
     drawn = sample_gan(model, n, torch.Generator().manual_seed(0), asked)
     probabilities = runtime.in_blocks(digit_eyes(), drawn).softmax(dim=1)
-    score = {"fd_samples": fd_from_data(drawn), "digits_covered": float(covered_classes(probabilities))}
+    score = {
+        "fd_samples": fd_from_data(drawn),
+        "digits_covered": float(covered_classes(probabilities)),
+    }
     if asked is not None:
-        score["agreement"] = float((probabilities.argmax(dim=1) == asked).float().mean())
+        score["agreement"] = float(
+            (probabilities.argmax(dim=1) == asked).float().mean()
+        )
     return score
 
 
@@ -40,7 +54,10 @@ gan_digits = Recipe(
     lr=3e-3,
     betas=(0.0, 0.9),
     seeds=(1, 2, 3, 4),
-    limits="Draws digits only, some of them broken. How much of the data it misses is claim GAN-3.",
+    limits=(
+        "Draws digits only, some of them broken. How much of the data it misses is "
+        "claim GAN-3."
+    ),
 )
 
 

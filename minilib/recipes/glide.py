@@ -1,4 +1,6 @@
-"""GLIDE: of portraits, with holes to fill, of pairs of them; of scenes, small, and from small to large."""
+"""GLIDE: of portraits, with holes to fill, of pairs of them; of scenes, small, and from
+small to large.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,28 @@ from minilib.recipes.diffusion import LINEAR
 from minilib.recipes.recipe import Recipe
 from minilib.scene_checker import scene_accuracy
 from minilib.tokens import WordTokenizer
-from minilib.unet import PlaceAttention, ScaleShift, UNetConfig, block_down, block_up, grow
+from minilib.unet import (
+    PlaceAttention,
+    ScaleShift,
+    UNetConfig,
+    block_down,
+    block_up,
+    grow,
+)
 from minilib.weights import load_pretrained
 
 STEPS, W = 30, 3.0
-COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}  # to all losses
+COMMON: dict[str, Any] = {
+    "schedule": LINEAR,
+    "prediction": X_0,
+    "untold": 0.1,
+}  # to all losses
 
 
 def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
-    """Sizes of the models that read captions of so many words, and see pictures of so many channels."""
+    """Sizes of the models that read captions of so many words, and see pictures of so
+    many channels.
+    """
     text = TextConfig(words=words, width=2 * width, depth=2)
     unet = UNetConfig(
         channels=channels,
@@ -69,11 +84,16 @@ def draw_told(
     steps: int = STEPS,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """From noise x (B, 3, H, W) to pictures of captions (B, L), by DDIM with classifier-free guidance w.
+    """From noise x (B, 3, H, W) to pictures of captions (B, L), by DDIM with
+    classifier-free guidance w.
 
-    With a generator each step adds fresh noise, as much as ancestral sampling does (eta = 1).
+    With a generator each step adds fresh noise, as much as ancestral sampling does (eta
+    = 1).
     """
-    told, untold = (denoiser(model, LINEAR, X_0, y, clip=False) for y in (tokens, nothing_said(tokens)))
+    told, untold = (
+        denoiser(model, LINEAR, X_0, y, clip=False)
+        for y in (tokens, nothing_said(tokens))
+    )
     denoise, eta = classifier_free(told, untold, w), 0.0 if generator is None else 1.0
     return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, steps), generator, eta))
 
@@ -88,16 +108,24 @@ def sample_told(
 ) -> Tensor:
     """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
     x = torch.randn(n, 3, 16, 16, generator=generator)
-    return runtime.in_blocks(partial(draw_told, model, generator=generator), x, prompts(n) if y is None else y)
+    return runtime.in_blocks(
+        partial(draw_told, model, generator=generator),
+        x,
+        prompts(n) if y is None else y,
+    )
 
 
-def some_prompts(data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int) -> Tensor:
+def some_prompts(
+    data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int
+) -> Tensor:
     """The tokens (n, L) of the captions of n test pictures."""
     return tokens().encode(data(n, 1, "test")[1])
 
 
 def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]:
-    """Of n prompts with a pair of attributes that training never showed: claims that hold, and whole captions."""
+    """Of n prompts with a pair of attributes that training never showed: claims that
+    hold, and whole captions.
+    """
     texts = captioned_portraits(n, 2, "held_out", "long")[1]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, 3, 16, 16, generator=generator)
@@ -110,7 +138,9 @@ def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]
 
 
 def root_snr_plus_one(alpha_bar: Tensor) -> Tensor:
-    """A weight for errors of x_0 that neglects neither the noisy steps, where captions say most, nor the last ones."""
+    """A weight for errors of x_0 that neglects neither the noisy steps, where captions
+    say most, nor the last ones.
+    """
     return 1 + root_snr(alpha_bar)
 
 
@@ -122,7 +152,9 @@ glide_portraits = Recipe(
     quick=150,
     full=12_000,
     score=score_people,
-    sample=partial(sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)),
+    sample=partial(
+        sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)
+    ),
     tokenizer=portrait_tokens,
     lr=1e-3,
     limits="Draws one person, told in the words of the portraits' captions.",
@@ -131,14 +163,17 @@ glide_portraits = Recipe(
 
 
 def widened(model: GLIDE, trained: GLIDE) -> GLIDE:
-    """The model with the weights of one that sees fewer channels: it starts as that, blind to the others.
+    """The model with the weights of one that sees fewer channels: it starts as that,
+    blind to the others.
 
     Nichol et al. (2022, section 4.3).
     """
     weights = trained.state_dict()
     stem = weights["encoder.stem.weight"]  # (width, channels · patch², 3, 3)
     more = model.encoder.stem.in_channels - stem.shape[1]
-    weights["encoder.stem.weight"] = torch.cat([stem, stem.new_zeros(len(stem), more, 3, 3)], dim=1)
+    weights["encoder.stem.weight"] = torch.cat(
+        [stem, stem.new_zeros(len(stem), more, 3, 3)], dim=1
+    )
     model.load_state_dict(weights)
     return model.train()
 
@@ -152,14 +187,18 @@ def score_filled(model: GLIDE) -> dict[str, float]:
     """`score_people` of the network without any clue: all of the picture is a hole."""
 
     def blind(x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return with_clue(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(x_t, t, tokens)
+        return with_clue(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(
+            x_t, t, tokens
+        )
 
     return score_people(blind, n=128)
 
 
 glide_portraits_inpaint = Recipe(
     name="glide_portraits_inpaint",
-    model=lambda: widened(GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()),
+    model=lambda: widened(
+        GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()
+    ),
     loss=partial(inpainting_loss, **COMMON, weight=root_snr_plus_one),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=100,
@@ -167,13 +206,18 @@ glide_portraits_inpaint = Recipe(
     score=score_filled,
     lr=1e-3,
     betas=(0.9, 0.99),
-    limits="Fills holes in portraits, told in the words of their captions. It went on from glide_portraits.",
+    limits=(
+        "Fills holes in portraits, told in the words of their captions. It went on "
+        "from glide_portraits."
+    ),
     source=PORTRAITS,
 )
 
 
 def small_reader(by_words: bool) -> GLIDE:
-    """A tiny GLIDE of pairs, whose attention looks at the words, or which has the caption's last vector only."""
+    """A tiny GLIDE of pairs, whose attention looks at the words, or which has the
+    caption's last vector only.
+    """
     sizes = reader(len(portrait_tokens()), width=16)
     attend = sizes.unet.attend if by_words else PlaceAttention
     return GLIDE(replace(sizes, unet=replace(sizes.unet, patch=4, attend=attend)))
@@ -185,22 +229,38 @@ def swapped_sides(x: Tensor) -> Tensor:
 
 
 def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
-    """By how much captions (N, L) lessen the error of x_0 (N, C, H, W), in the mean of four steps: (N,)."""
+    """By how much captions (N, L) lessen the error of x_0 (N, C, H, W), in the mean of
+    four steps: (N,).
+    """
     gain, generator = torch.zeros(len(x_0)), torch.Generator().manual_seed(0)
     for step in (200, 400, 600, 800):
-        t, eps = torch.full((len(x_0),), step), torch.randn(x_0.shape, generator=generator)
+        t, eps = (
+            torch.full((len(x_0),), step),
+            torch.randn(x_0.shape, generator=generator),
+        )
         x_t = LINEAR.noisy(x_0, t, eps)
-        guesses = (runtime.in_blocks(model, x_t, t, y) for y in (nothing_said(tokens), tokens))
-        untold, told = ((guess - x_0).square().flatten(1).mean(dim=1) for guess in guesses)
+        guesses = (
+            runtime.in_blocks(model, x_t, t, y) for y in (nothing_said(tokens), tokens)
+        )
+        untold, told = (
+            (guess - x_0).square().flatten(1).mean(dim=1) for guess in guesses
+        )
         gain += (untold - told) / 4
     return gain
 
 
 def score_told_apart(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, float]:
-    """How much captions of two people help, and how often more than with left and right exchanged: 0.5 is luck."""
+    """How much captions of two people help, and how often more than with left and right
+    exchanged: 0.5 is luck.
+    """
     tokens = portrait_tokens().encode(texts)
-    own, other = (caption_gain(model, pictures, tokens) for pictures in (x, swapped_sides(x)))
-    return {"caption_gain": float(own.mean()), "told_apart": float((own > other).float().mean())}
+    own, other = (
+        caption_gain(model, pictures, tokens) for pictures in (x, swapped_sides(x))
+    )
+    return {
+        "caption_gain": float(own.mean()),
+        "told_apart": float((own > other).float().mean()),
+    }
 
 
 def of_pairs(name: str, by_words: bool) -> Recipe:
@@ -228,23 +288,34 @@ pairs_by_vector = of_pairs("pairs_by_vector", by_words=False)
 
 
 def upsampler() -> GLIDE:
-    """A GLIDE that sees a small scene beside the noisy one, with attention at its coarser level only."""
+    """A GLIDE that sees a small scene beside the noisy one, with attention at its
+    coarser level only.
+    """
     sizes = reader(len(scene_tokens()), channels=6, width=24)
     return GLIDE(replace(sizes, unet=replace(sizes.unet, attention=(1,))))
 
 
 def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
-    """Small pictures (B, 3, H, W), noise (B, 3, 2H, 2W) and captions (B, L) → pictures of the noise's shape."""
+    """Small pictures (B, 3, H, W), noise (B, 3, 2H, 2W) and captions (B, L) → pictures
+    of the noise's shape.
+    """
     return draw_told(with_clue(model, grow(small)), noise, tokens, w=1.0, steps=10)
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:
-    """Of 100 scenes, made small and large again: the captions of which all holds, and the mean squared error."""
+    """Of 100 scenes, made small and large again: the captions of which all holds, and
+    the mean squared error.
+    """
     x, texts = captioned_scenes(100, 1, "test", "long")
     small = captioned_scenes(100, 1, "test", "long", size=16)[0]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    again = runtime.in_blocks(partial(enlarge, model), small, noise, scene_tokens().encode(texts))
-    return {"caption": scene_accuracy(again, texts)["caption"], "mse": float((again - x).square().mean())}
+    again = runtime.in_blocks(
+        partial(enlarge, model), small, noise, scene_tokens().encode(texts)
+    )
+    return {
+        "caption": scene_accuracy(again, texts)["caption"],
+        "mse": float((again - x).square().mean()),
+    }
 
 
 upsample_scenes = Recipe(
@@ -258,23 +329,36 @@ upsample_scenes = Recipe(
     batch_size=32,
     lr=2e-3,
     betas=(0.9, 0.99),
-    limits="Makes scenes of 32 × 32 of scenes of 16 × 16, told in the words of their captions.",
+    limits=(
+        "Makes scenes of 32 × 32 of scenes of 16 × 16, told in the words of their "
+        "captions."
+    ),
     source=SCENES,
 )
 
 
 def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor) -> Tensor:
-    """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for which a corner will do."""
-    return enlarge(large, draw_told(small, noise[:, :, :16, :16], tokens, w=2.0), noise, tokens)
+    """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for
+    which a corner will do.
+    """
+    return enlarge(
+        large, draw_told(small, noise[:, :, :16, :16], tokens, w=2.0), noise, tokens
+    )
 
 
 def score_scenes(model: GLIDE) -> dict[str, float]:
-    """Of 200 prompts with a pair that training never showed, drawn and enlarged: category by category what holds."""
+    """Of 200 prompts with a pair that training never showed, drawn and enlarged:
+    category by category what holds.
+    """
     large = load_pretrained(upsample_scenes.model(), "upsample_scenes")
     texts = captioned_scenes(200, 2, "held_out", "long")[1]
-    noise = torch.randn(len(texts), 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(
+        len(texts), 3, 32, 32, generator=torch.Generator().manual_seed(0)
+    )
     draw = partial(draw_scenes, model, large.to(runtime.device()))
-    return scene_accuracy(runtime.in_blocks(draw, noise, scene_tokens().encode(texts)), texts)
+    return scene_accuracy(
+        runtime.in_blocks(draw, noise, scene_tokens().encode(texts)), texts
+    )
 
 
 glide_scenes = Recipe(
@@ -285,10 +369,15 @@ glide_scenes = Recipe(
     quick=150,
     full=2_000,
     score=score_scenes,
-    sample=partial(sample_told, prompts=partial(some_prompts, captioned_scenes, scene_tokens)),
+    sample=partial(
+        sample_told, prompts=partial(some_prompts, captioned_scenes, scene_tokens)
+    ),
     tokenizer=scene_tokens,
     lr=2e-3,
     betas=(0.9, 0.99),
-    limits="Draws scenes of 16 × 16, told in the words of their captions; upsample_scenes makes them larger.",
+    limits=(
+        "Draws scenes of 16 × 16, told in the words of their captions; upsample_scenes "
+        "makes them larger."
+    ),
     source=SCENES,
 )

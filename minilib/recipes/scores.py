@@ -12,16 +12,22 @@ from minilib.weights import load_pretrained
 
 
 def digit_eyes() -> DigitClassifier:
-    """The shipped classifier of digits, whose features all distances between pictures of digits rest on."""
+    """The shipped classifier of digits, whose features all distances between pictures
+    of digits rest on.
+    """
     return load_pretrained(DigitClassifier(), "digit_classifier").to(runtime.device())
 
 
 def reference_digits() -> Tensor:
-    """10,000 training digits (10000, 1, 28, 28), every second one: all FD are distances from these."""
+    """10,000 training digits (10000, 1, 28, 28), every second one: all FD are distances
+    from these.
+    """
     return digits.load("train")[0][::2]
 
 
 def fd_from_data(x: Tensor, eyes: DigitClassifier | None = None) -> float:
-    """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, by `digit_eyes` or other eyes."""
+    """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, by
+    `digit_eyes` or other eyes.
+    """
     eyes = eyes or digit_eyes()
     return frechet_distance(features(eyes, x), features(eyes, reference_digits()))

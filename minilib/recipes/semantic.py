@@ -1,4 +1,6 @@
-"""What semantic guidance needs: a model of scenes that was never told anything, and CLIP for noisy pictures."""
+"""What semantic guidance needs: a model of scenes that was never told anything, and
+CLIP for noisy pictures.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,17 @@ def sample_scenes(model: UNet, n: int, generator: torch.Generator) -> Tensor:
 
 
 def score_scenes(model: UNet) -> dict[str, float]:
-    """Of 200 drawn pictures: how many show things, all of them such that the checker knows every attribute."""
-    views = recognise_scenes(sample_scenes(model, 200, torch.Generator().manual_seed(0)))
-    clear = [bool(view.things) and all(all(thing.attributes.values()) for thing in view.things) for view in views]
+    """Of 200 drawn pictures: how many show things, all of them such that the checker
+    knows every attribute.
+    """
+    views = recognise_scenes(
+        sample_scenes(model, 200, torch.Generator().manual_seed(0))
+    )
+    clear = [
+        bool(view.things)
+        and all(all(thing.attributes.values()) for thing in view.things)
+        for view in views
+    ]
     return {"clear": sum(clear) / len(clear)}
 
 
@@ -78,10 +88,15 @@ ddpm_scenes = Recipe(
 
 
 def noisy(recipe: Recipe) -> NoisyCLIP:
-    """The CLIP of a recipe with its shipped weights, to be trained on noisy pictures; what reads stays as it is."""
+    """The CLIP of a recipe with its shipped weights, to be trained on noisy pictures;
+    what reads stays as it is.
+    """
     clean = load_pretrained(recipe.model(), recipe.name)
     model = NoisyCLIP(clean.config)
-    model.load_state_dict(clean.state_dict() | {k: v for k, v in model.state_dict().items() if k.startswith("time")})
+    model.load_state_dict(
+        clean.state_dict()
+        | {k: v for k, v in model.state_dict().items() if k.startswith("time")}
+    )
     for part in (model.text, model.to_text):
         part.requires_grad_(False)
     model.logit_scale.requires_grad_(False)
@@ -89,21 +104,34 @@ def noisy(recipe: Recipe) -> NoisyCLIP:
 
 
 def with_embeddings(recipe: Recipe, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, C, H, W), and their embeddings (N, dim) by the shipped weights of a CLIP of clean pictures."""
+    """Pictures (N, C, H, W), and their embeddings (N, dim) by the shipped weights of a
+    CLIP of clean pictures.
+    """
     clean = load_pretrained(recipe.model(), recipe.name).to(runtime.device())
     return x, runtime.in_blocks(clean.embed_image, x)
 
 
-def score_noisy(model: NoisyCLIP, found: Captioned, tokens: WordTokenizer) -> dict[str, float]:
+def score_noisy(
+    model: NoisyCLIP, found: Captioned, tokens: WordTokenizer
+) -> dict[str, float]:
     """How often the caption of a noisy picture is found among 100, at four steps."""
     x, texts = unique(found)
-    x, captions, score = x[:500], runtime.in_blocks(model.embed_text, tokens.encode(texts[:500])), {}
+    x, captions, score = (
+        x[:500],
+        runtime.in_blocks(model.embed_text, tokens.encode(texts[:500])),
+        {},
+    )
     eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     for step in (0, 250, 500, 750):
         t = torch.full((len(x),), step)
         pictures = runtime.in_blocks(model.embed_image, LINEAR.noisy(x, t, eps), t)
-        nearest = [(a @ b.T).argmax(dim=1) for a, b in zip(pictures.split(100), captions.split(100), strict=True)]
-        score[f"r1_caption_t{step}"] = float((torch.stack(nearest) == torch.arange(100)).float().mean())
+        nearest = [
+            (a @ b.T).argmax(dim=1)
+            for a, b in zip(pictures.split(100), captions.split(100), strict=True)
+        ]
+        score[f"r1_caption_t{step}"] = float(
+            (torch.stack(nearest) == torch.arange(100)).float().mean()
+        )
     return score
 
 
@@ -114,12 +142,17 @@ noisy_clip_scenes = Recipe(
     data=lambda: with_embeddings(clip_scenes, scenes.render(scenes.draw(10_000, 0))),
     quick=60,
     full=400,
-    score=lambda model: score_noisy(model, captioned_scenes(600, 1, "test", "long"), scene_tokens()),
+    score=lambda model: score_noisy(
+        model, captioned_scenes(600, 1, "test", "long"), scene_tokens()
+    ),
     batch_size=128,
     lr=1e-3,
     betas=(0.9, 0.98),
     weight_decay=0.05,
-    limits="Knows scenes under the noise of the linear schedule. It went on from clip_scenes, and saw no captions.",
+    limits=(
+        "Knows scenes under the noise of the linear schedule. It went on from "
+        "clip_scenes, and saw no captions."
+    ),
     source=SCENES,
 )
 
@@ -130,11 +163,16 @@ noisy_clip_portraits = Recipe(
     data=lambda: tokenised(captioned_portraits(20_000, 0), portrait_tokens()),
     quick=60,
     full=500,
-    score=lambda model: score_noisy(model, captioned_portraits(600, 1, "test", "long"), portrait_tokens()),
+    score=lambda model: score_noisy(
+        model, captioned_portraits(600, 1, "test", "long"), portrait_tokens()
+    ),
     batch_size=128,
     lr=1e-3,
     betas=(0.9, 0.98),
     weight_decay=0.05,
-    limits="Knows portraits under the noise of the linear schedule. It went on from clip_portraits.",
+    limits=(
+        "Knows portraits under the noise of the linear schedule. It went on from "
+        "clip_portraits."
+    ),
     source=PORTRAITS,
 )

@@ -14,11 +14,18 @@ from minilib.vae import VAE, elbo, sample_vae, vae_loss
 
 
 def score_vae(model: VAE) -> dict[str, float]:
-    """On the 10,000 test digits: ELBO in nats, error per pixel, and FD of what is rebuilt and of what is drawn."""
+    """On the 10,000 test digits: ELBO in nats, error per pixel, and FD of what is
+    rebuilt and of what is drawn.
+    """
     x = digits.load("test")[0]
-    eps = torch.randn(len(x), model.code_dim, generator=torch.Generator().manual_seed(0))
+    eps = torch.randn(
+        len(x), model.code_dim, generator=torch.Generator().manual_seed(0)
+    )
     bound = runtime.in_blocks(partial(elbo, model), x, eps)  # (N,)
-    rebuilt, drawn = runtime.in_blocks(model, x), sample_vae(model, len(x), torch.Generator().manual_seed(0))
+    rebuilt, drawn = (
+        runtime.in_blocks(model, x),
+        sample_vae(model, len(x), torch.Generator().manual_seed(0)),
+    )
     return {
         "elbo": float(bound.mean()),
         "mse": float((rebuilt - x).square().mean()),

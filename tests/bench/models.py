@@ -15,9 +15,13 @@ SIZES = {  # name: channels of the levels, blocks a level, batch of a training s
 
 
 class Diffusers(nn.Module):
-    """UNet2DModel, called as ours is: x (B, C, H, W), t (B,), y (B,) or None. Attention at the last level."""
+    """UNet2DModel, called as ours is: x (B, C, H, W), t (B,), y (B,) or None. Attention
+    at the last level.
+    """
 
-    def __init__(self, channels: tuple[int, ...], blocks: int, size: int = 32, classes: int = 0):
+    def __init__(
+        self, channels: tuple[int, ...], blocks: int, size: int = 32, classes: int = 0
+    ):
         super().__init__()
         plain = len(channels) - 1
         self.net = UNet2DModel(
@@ -41,4 +45,12 @@ def ours(channels: tuple[int, ...], blocks: int) -> UNet:
     """Our U-Net with the blocks and sizes of `Diffusers`."""
     multipliers = tuple(c // channels[0] for c in channels)
     last = (len(channels) - 1,)
-    return UNet(UNetConfig(patch=1, width=channels[0], multipliers=multipliers, blocks=blocks, attention=last))
+    return UNet(
+        UNetConfig(
+            patch=1,
+            width=channels[0],
+            multipliers=multipliers,
+            blocks=blocks,
+            attention=last,
+        )
+    )

@@ -1,4 +1,6 @@
-"""A tiny book to break: a copy of the tools and the Makefile, a library of two modules, and one executed chapter."""
+"""A tiny book to break: a copy of the tools and the Makefile, a library of two modules,
+and one executed chapter.
+"""
 
 import shutil
 import subprocess
@@ -102,7 +104,9 @@ FILES = {
     ".gitignore": "__pycache__/\n.text/\n",
 }
 CELLS = [
-    nbformat.v4.new_markdown_cell("# Areas\n\nA square of side $a$ has the area $a^2$."),
+    nbformat.v4.new_markdown_cell(
+        "# Areas\n\nA square of side $a$ has the area $a^2$."
+    ),
     nbformat.v4.new_code_cell("from minilib import shapes, units"),
     nbformat.v4.new_code_cell(f"# minilib.shapes: SIDE, area\n{AREA}"),
     nbformat.v4.new_code_cell("area(2.0)"),
@@ -113,15 +117,28 @@ CELLS = [
 Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def run_tool(tree: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`python -m book.NAME` in a tree. Its messages stand in stdout, whichever stream they went to."""
+def run_tool(
+    tree: Path, name: str, *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """`python -m book.NAME` in a tree. Its messages stand in stdout, whichever stream
+    they went to.
+    """
     command = [sys.executable, "-m", f"book.{name}", *arguments]
-    return subprocess.run(command, cwd=tree, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return subprocess.run(
+        command,
+        cwd=tree,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")
 def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny book with its chapter executed and its claims page written: every tool finds it in order."""
+    """The tiny book with its chapter executed and its claims page written: every tool
+    finds it in order.
+    """
     tree = tmp_path_factory.mktemp("book")
     for folder in ("book", "minilib", "chapters"):
         (tree / folder).mkdir()
@@ -130,7 +147,10 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in FILES.items():
         (tree / name).write_text(text, encoding="utf-8")
     cells = [{**cell, "id": f"cell-{i}"} for i, cell in enumerate(CELLS)]
-    nbformat.write(nbformat.from_dict({**nbformat.v4.new_notebook(), "cells": cells}), tree / CHAPTER)
+    nbformat.write(
+        nbformat.from_dict({**nbformat.v4.new_notebook(), "cells": cells}),
+        tree / CHAPTER,
+    )
     for command in (("notebook", "run"), ("claims",)):
         done = run_tool(tree, *command)
         assert done.returncode == 0, done.stdout
@@ -140,7 +160,13 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tree(finished_tree: Path, tmp_path: Path) -> Path:
     """A copy of the tiny book, to break."""
-    return Path(shutil.copytree(finished_tree, tmp_path / "book", ignore=shutil.ignore_patterns("__pycache__")))
+    return Path(
+        shutil.copytree(
+            finished_tree,
+            tmp_path / "book",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    )
 
 
 @pytest.fixture

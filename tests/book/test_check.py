@@ -18,11 +18,20 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = '"book.mirror --check" "book.notebook check" "book.claims --check" "book.links"'
 
 
-def make(tree: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def make(
+    tree: Path, *arguments: str, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """`make` in a tree, with this interpreter instead of a set-up of its own."""
     if shutil.which("make") is None:
         pytest.skip("there is no make on this machine")
-    command = ["make", "-C", str(tree), "READY=", f"RUN={sys.executable} -m", *arguments]
+    command = [
+        "make",
+        "-C",
+        str(tree),
+        "READY=",
+        f"RUN={sys.executable} -m",
+        *arguments,
+    ]
     return subprocess.run(
         command,
         text=True,
@@ -65,12 +74,22 @@ def test_a_tree_in_order_passes(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message", "todo"),
     [
-        (drift, "cell 3 differs from its owner, minilib.shapes: SIDE, area", "make mirror"),
+        (
+            drift,
+            "cell 3 differs from its owner, minilib.shapes: SIDE, area",
+            "make mirror",
+        ),
         (age, "its outputs are stale", "make chapter N=01"),
-        (reorder, "its cells were not executed once each from top to bottom", "make chapter N=01"),
+        (
+            reorder,
+            "its cells were not executed once each from top to bottom",
+            "make chapter N=01",
+        ),
     ],
 )
-def test_make_check_fails_and_says_what_to_run(tree: Path, chapter: Path, fault, message: str, todo: str) -> None:
+def test_make_check_fails_and_says_what_to_run(
+    tree: Path, chapter: Path, fault, message: str, todo: str
+) -> None:
     fault(chapter)
     done = make(tree, "check", f"CHECKS={TOOLS}")
     assert done.returncode != 0
@@ -79,18 +98,25 @@ def test_make_check_fails_and_says_what_to_run(tree: Path, chapter: Path, fault,
 
 
 @pytest.mark.parametrize(
-    ("fault", "todo"), [(drift, ["mirror", "chapter"]), (age, ["chapter"]), (reorder, ["chapter"])]
+    ("fault", "todo"),
+    [(drift, ["mirror", "chapter"]), (age, ["chapter"]), (reorder, ["chapter"])],
 )
-def test_what_it_says_to_run_mends_it(tree: Path, chapter: Path, fault, todo: list[str]) -> None:
+def test_what_it_says_to_run_mends_it(
+    tree: Path, chapter: Path, fault, todo: list[str]
+) -> None:
     fault(chapter)
-    shutil.copy(ROOT / "book" / "__init__.py", tree / "book" / "scoreboard.py")  # the tiny book has no scoreboard
+    shutil.copy(
+        ROOT / "book" / "__init__.py", tree / "book" / "scoreboard.py"
+    )  # the tiny book has no scoreboard
     for target in todo:
         done = make(tree, target, "N=01")
         assert done.returncode == 0, done.stdout
     assert make(tree, "check", f"CHECKS={TOOLS}").returncode == 0
 
 
-def test_make_check_goes_on_after_a_failure_and_names_every_one(tree: Path, chapter: Path) -> None:
+def test_make_check_goes_on_after_a_failure_and_names_every_one(
+    tree: Path, chapter: Path
+) -> None:
     drift(chapter)
     (tree / "book/intro.md").write_text("[a](nowhere.md)\n")
     done = make(tree, "check", f"CHECKS={TOOLS}")
@@ -102,16 +128,29 @@ def test_make_check_goes_on_after_a_failure_and_names_every_one(tree: Path, chap
 
 
 def test_make_check_runs_every_check() -> None:
-    checks = re.search(r"^CHECKS := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    checks = re.search(
+        r"^CHECKS := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert checks
     steps = set(re.findall(r'"(.*?)"', checks[1]))
     style = {"ruff check", "ruff format --check", "mypy"}
-    tools = {path.stem for path in (ROOT / "book").glob("*.py") if '"--check"' in path.read_text()}
-    assert steps == style | {f"book.{name} --check" for name in tools} | {"book.notebook check", "book.links"}
+    tools = {
+        path.stem
+        for path in (ROOT / "book").glob("*.py")
+        if '"--check"' in path.read_text()
+    }
+    assert steps == style | {f"book.{name} --check" for name in tools} | {
+        "book.notebook check",
+        "book.links",
+    }
 
 
-def test_nbval_overlooks_pictures_times_and_machines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8"))
+def test_nbval_overlooks_pictures_times_and_machines_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patterns = get_sanitize_patterns(
+        (ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+    )
 
     def sanitised(text: str) -> str:
         for regex, replace in patterns:
@@ -119,19 +158,33 @@ def test_nbval_overlooks_pictures_times_and_machines_and_nothing_else(monkeypatc
         return text
 
     def slider(level: float, name: str) -> str:
-        return sanitised(plot.FrameSlider([torch.full((1, 4, 4), level)] * 2, [0, 1], name, "a square").html())
+        return sanitised(
+            plot.FrameSlider(
+                [torch.full((1, 4, 4), level)] * 2, [0, 1], name, "a square"
+            ).html()
+        )
 
     assert slider(-1.0, "z") == slider(0.5, "z") != slider(0.5, "w")
     here = runtime.report()
     monkeypatch.setenv("MINILIB_BUDGET", "full")
-    assert sanitised(f"a\n{here}\nb") == sanitised(f"a\n{runtime.report()}\nb") == "a\nMACHINE\nb"
-    assert sanitised("trained in 12.5 s") == sanitised("trained in 9 s") != sanitised("trained in 9 steps")
+    assert (
+        sanitised(f"a\n{here}\nb")
+        == sanitised(f"a\n{runtime.report()}\nb")
+        == "a\nMACHINE\nb"
+    )
+    assert (
+        sanitised("trained in 12.5 s")
+        == sanitised("trained in 9 s")
+        != sanitised("trained in 9 steps")
+    )
     assert sanitised("loss 0.125, shape (8, 1)") == "loss 0.125, shape (8, 1)"
 
 
 def test_make_alone_lists_every_target_with_a_line() -> None:
     listed = re.findall(r"^  make (\w+) +\S", make(ROOT).stdout, re.MULTILINE)
-    declared = re.search(r"^\.PHONY: help (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    declared = re.search(
+        r"^\.PHONY: help (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert declared
     assert listed == declared[1].split()
 
@@ -143,9 +196,13 @@ def test_a_target_for_one_chapter_asks_which(tree: Path, target: str) -> None:
     assert f"which chapter? for example: make {target} N=01" in done.stdout
 
 
-def test_an_old_python_is_refused_before_anything_is_made(tree: Path, tmp_path: Path) -> None:
+def test_an_old_python_is_refused_before_anything_is_made(
+    tree: Path, tmp_path: Path
+) -> None:
     old = tmp_path / "python3"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\n[ "$1" = --version ]\n')
+    old.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\n[ "$1" = --version ]\n'
+    )
     old.chmod(0o755)
     (tree / "requirements.lock").write_text("")
     (tree / "pyproject.toml").write_text("")

@@ -1,4 +1,6 @@
-"""One address, in _config.yml: every other place follows it, and a place that does not is found."""
+"""One address, in _config.yml: every other place follows it, and a place that does not
+is found.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +25,34 @@ def tree(tmp_path: Path) -> Path:
     """A repository whose chapter and README name another address."""
     (tmp_path / "chapters").mkdir()
     (tmp_path / "book").mkdir()
-    (tmp_path / "_config.yml").write_text(f"repository: {{url: '{URL}', branch: main}}", encoding="utf-8")
-    (tmp_path / "README.md").write_text("Say `git clone https://github.com/old/one.git`.\n", encoding="utf-8")
-    cells = [new_code_cell("1 + 1"), new_markdown_cell("# One\n\n[Open in Colab](https://elsewhere)")]
+    (tmp_path / "_config.yml").write_text(
+        f"repository: {{url: '{URL}', branch: main}}", encoding="utf-8"
+    )
+    (tmp_path / "README.md").write_text(
+        "Say `git clone https://github.com/old/one.git`.\n", encoding="utf-8"
+    )
+    cells = [
+        new_code_cell("1 + 1"),
+        new_markdown_cell("# One\n\n[Open in Colab](https://elsewhere)"),
+    ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "chapters" / "01_one.ipynb")
     return tmp_path
 
 
 def test_check_finds_each_difference_and_changes_nothing(tree: Path) -> None:
-    before = (tree / "chapters/01_one.ipynb").read_text(), (tree / "README.md").read_text()
+    before = (
+        (tree / "chapters/01_one.ipynb").read_text(),
+        (tree / "README.md").read_text(),
+    )
     problems = run(tree, write=False)
     assert len(problems) == 3
     assert any("first cell" in problem for problem in problems)
     assert any("elsewhere" in problem for problem in problems)
     assert any("README.md" in problem for problem in problems)
-    assert before == ((tree / "chapters/01_one.ipynb").read_text(), (tree / "README.md").read_text())
+    assert before == (
+        (tree / "chapters/01_one.ipynb").read_text(),
+        (tree / "README.md").read_text(),
+    )
 
 
 def test_write_mends_them_once(tree: Path) -> None:
@@ -59,32 +74,50 @@ def test_a_chapter_without_a_colab_link_is_found(tree: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[-1].source = "# One"
     nbformat.write(notebook, path)
-    assert ["expected the link" in problem for problem in run(tree, write=False)] == [True]
+    assert ["expected the link" in problem for problem in run(tree, write=False)] == [
+        True
+    ]
 
 
 @given(owner=NAMES, name=NAMES, other=NAMES)
-def test_rewriting_a_page_ends_with_the_address_and_leaves_other_links(owner: str, name: str, other: str) -> None:
+def test_rewriting_a_page_ends_with_the_address_and_leaves_other_links(
+    owner: str, name: str, other: str
+) -> None:
     url = f"https://github.com/{owner}/{name}"
-    text = f"git clone https://github.com/{other}/{name} and see https://github.com/{other}/else"
+    text = (
+        f"git clone https://github.com/{other}/{name} and see "
+        f"https://github.com/{other}/else"
+    )
     written = rewrite_page(text, url)
     assert written == f"git clone {url} and see https://github.com/{other}/else"
     assert rewrite_page(written, url) == written
 
 
 def test_the_install_cell_does_nothing_where_minilib_is_installed() -> None:
-    done = subprocess.run([sys.executable, "-c", install_cell(URL, "main")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", install_cell(URL, "main")],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_install_cell_installs_from_the_address_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_install_cell_installs_from_the_address_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[list[str]] = []
     monkeypatch.setitem(sys.modules, "minilib", None)  # makes `import minilib` fail
     monkeypatch.setattr(subprocess, "check_call", calls.append)
     exec(install_cell(URL, "main"), {})
-    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}@main"]]
+    assert calls == [
+        [sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}@main"]
+    ]
 
 
-@pytest.mark.parametrize("text", ["{}", "repository: {url: 'https://example.org/a/b'}", "repository: {url: ''}"])
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "repository: {url: 'https://example.org/a/b'}", "repository: {url: ''}"],
+)
 def test_an_address_that_colab_cannot_open(tmp_path: Path, text: str) -> None:
     (tmp_path / "_config.yml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"expected repository\.url"):

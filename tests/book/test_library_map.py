@@ -8,7 +8,12 @@ from book.sources import library, module_imports, module_name
 
 def test_detours_are_left_out_and_circles_named():
     graph = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()}
-    assert library_map.without_detours(graph) == {"a": {"b"}, "b": {"c"}, "c": set(), "d": set()}
+    assert library_map.without_detours(graph) == {
+        "a": {"b"},
+        "b": {"c"},
+        "c": set(),
+        "d": set(),
+    }
     with pytest.raises(ValueError, match="a → b → c → a"):
         library_map.without_detours({"a": {"b"}, "b": {"c"}, "c": {"a"}})
 
@@ -26,7 +31,10 @@ def test_every_module_has_its_box_and_every_import_a_way():
             continue
         box = library_map.drawn_as(name).replace(".", "_")
         assert f"  {box}[" in drawn
-        found = {library_map.drawn_as(other).replace(".", "_") for other in module_imports(path)}
+        found = {
+            library_map.drawn_as(other).replace(".", "_")
+            for other in module_imports(path)
+        }
         assert found - {"minilib", "diffusion"} <= reached(box), name
 
 
@@ -38,7 +46,10 @@ def test_the_table_counts_what_is_there():
 
 def test_a_function_is_as_long_as_its_lines(tmp_path):
     file = tmp_path / "module.py"
-    file.write_text("def one(): pass\n\n\nclass A:\n    def three(self):\n        a = 1\n        return a\n")
+    file.write_text(
+        "def one(): pass\n\n\nclass A:\n    def three(self):\n        a = 1\n      "
+        "  return a\n"
+    )
     assert sorted(library_map.lengths([file])) == [(1, "one"), (3, "three")]
 
 

@@ -24,7 +24,10 @@ CHAPTER: dict[str, Any] = {
 
 def outline_of(folder: Path, *chapters: dict[str, Any]) -> Path:
     path = folder / "chapters.yml"
-    path.write_text(yaml.safe_dump({"parts": [{"title": "Part", "chapters": list(chapters)}]}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({"parts": [{"title": "Part", "chapters": list(chapters)}]}),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -37,9 +40,15 @@ def test_the_books_own_outline() -> None:
 
 
 def test_a_chapter_knows_its_number_page_and_anchor(tmp_path: Path) -> None:
-    [part] = read_outline(outline_of(tmp_path, CHAPTER, {**CHAPTER, "slug": "02_the_next", "needs": [1]}))
+    [part] = read_outline(
+        outline_of(tmp_path, CHAPTER, {**CHAPTER, "slug": "02_the_next", "needs": [1]})
+    )
     chapter = part.chapters[1]
-    assert (chapter.number, chapter.docname, chapter.anchor) == (2, "chapters/02_the_next", "planned-02-the-next")
+    assert (chapter.number, chapter.docname, chapter.anchor) == (
+        2,
+        "chapters/02_the_next",
+        "planned-02-the-next",
+    )
     assert chapter.needs == (1,)
 
 
@@ -52,7 +61,9 @@ def test_a_chapter_knows_its_number_page_and_anchor(tmp_path: Path) -> None:
         ({"needs": [1]}, "needs must name earlier chapters"),
     ],
 )
-def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_wrong_field_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         read_outline(outline_of(tmp_path, {**CHAPTER, **change}))
 
@@ -60,7 +71,12 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message:
 @pytest.mark.parametrize("field", CHAPTER)
 def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     with pytest.raises(ValueError, match=f"missing fields \\['{field}'\\]"):
-        read_outline(outline_of(tmp_path, {name: value for name, value in CHAPTER.items() if name != field}))
+        read_outline(
+            outline_of(
+                tmp_path,
+                {name: value for name, value in CHAPTER.items() if name != field},
+            )
+        )
 
 
 def test_a_file_that_is_no_outline(tmp_path: Path) -> None:

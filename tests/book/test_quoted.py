@@ -17,14 +17,19 @@ def test_a_card_is_quoted():
     assert quoted.card_text("ddpm_digits", "samples.fd", ".2f")[0] == (
         f"{statistics.mean(fd):.2f} ± {statistics.stdev(fd):.2f}"
     )
-    assert quoted.card_text("ddpm_digits", "parameters", ",")[0] == f"{facts['parameters']:,}"
+    assert (
+        quoted.card_text("ddpm_digits", "parameters", ",")[0]
+        == f"{facts['parameters']:,}"
+    )
 
 
 def test_a_claim_is_quoted_from_the_chapter_that_measures_it():
     record, path = quoted.claim("AE-1")
     assert path.stem == "01_autoencoder"
     assert quoted.claim_text("AE-1")[0] == f"AE-1 {record['outcome']}"
-    assert quoted.claim_text("AE-1", "0")[0].startswith(f"{record['numbers'][0]['median']:.3g} ± ")
+    assert quoted.claim_text("AE-1", "0")[0].startswith(
+        f"{record['numbers'][0]['median']:.3g} ± "
+    )
 
 
 def run(name, text):
@@ -45,7 +50,13 @@ def test_a_page_depends_on_what_it_quotes():
 
 @pytest.mark.parametrize(
     "text",
-    ["card nothing parameters", "card ddpm_digits samples.beauty", "card", "measured AE-99", "measured AE-1 9"],
+    [
+        "card nothing parameters",
+        "card ddpm_digits samples.beauty",
+        "card",
+        "measured AE-99",
+        "measured AE-1 9",
+    ],
 )
 def test_what_is_not_there_is_an_error(text):
     name, _, what = text.partition(" ")

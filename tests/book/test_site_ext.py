@@ -19,7 +19,14 @@ RECORD: dict[str, Any] = {
     "id": "AE-1",
     "outcome": "holds",
     "seeds": [0, 1, 2],
-    "numbers": [{"name": "PCA | autoencoder", "values": [0.1, 0.11, 0.12], "median": 0.11, "std": 0.01}],
+    "numbers": [
+        {
+            "name": "PCA | autoencoder",
+            "values": [0.1, 0.11, 0.12],
+            "median": 0.11,
+            "std": 0.01,
+        }
+    ],
     "command": "make evidence ID=AE-1",
     "code": "abc",
     "machine": "one CPU",
@@ -37,10 +44,16 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared(*cells: Any, executed: str = "abc") -> tuple[Any, list[str]]:
-    """The cells as the extension hands them on, and the files that the page then depends on."""
+    """The cells as the extension hands them on, and the files that the page then
+    depends on.
+    """
     noted: list[str] = []
-    env = SimpleNamespace(doc2path=lambda name: f"{name}.ipynb", note_dependency=noted.append)
-    notebook = new_notebook(cells=list(cells), metadata={"drawn_from_noise": {"executed": executed}})
+    env = SimpleNamespace(
+        doc2path=lambda name: f"{name}.ipynb", note_dependency=noted.append
+    )
+    notebook = new_notebook(
+        cells=list(cells), metadata={"drawn_from_noise": {"executed": executed}}
+    )
     source = [nbformat.writes(notebook)]
     site_ext.prepare_notebook(SimpleNamespace(env=env), "chapters/01_one", source)
     return nbformat.reads(source[0], as_version=4).cells, noted
@@ -58,37 +71,60 @@ def test_evidence_follows_its_claim(evidence: Path) -> None:
     assert "seeds 0, 1, 2" in cells[2].source
     assert "57 minutes on one CPU" in cells[2].source
     assert "It ran the code of this page." in cells[2].source
-    assert [Path(path).name for path in noted] == ["AE-1.json", "AE-2.json"]  # a file that comes later is seen
+    assert [Path(path).name for path in noted] == [
+        "AE-1.json",
+        "AE-2.json",
+    ]  # a file that comes later is seen
 
 
 def test_evidence_of_other_code_says_so(evidence: Path) -> None:
     cells, _ = prepared(claim_cell("AE-1"), executed="def")
-    assert "The code has changed since: it measured `abc`, this page shows `def`." in cells[1].source
+    assert (
+        "The code has changed since: it measured `abc`, this page shows `def`."
+        in cells[1].source
+    )
 
 
-@pytest.mark.parametrize("text", ["no JSON", "[]", json.dumps({**RECORD, "numbers": [{}]})])
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[]", json.dumps({**RECORD, "numbers": [{}]})]
+)
 def test_evidence_that_is_none_is_refused(evidence: Path, text: str) -> None:
     evidence.write_text(text, encoding="utf-8")
-    with pytest.raises(ExtensionError, match=r"AE-1\.json: not a record of evidence.*make evidence ID=AE-1"):
+    with pytest.raises(
+        ExtensionError,
+        match=r"AE-1\.json: not a record of evidence.*make evidence ID=AE-1",
+    ):
         prepared(claim_cell("AE-1"))
 
 
 def test_a_claims_record_stays_out_of_the_page() -> None:
-    output = new_output("display_data", data={"text/html": "<p>so</p>", site_ext.CLAIM_MIME: {"id": "AE-1"}})
+    output = new_output(
+        "display_data",
+        data={"text/html": "<p>so</p>", site_ext.CLAIM_MIME: {"id": "AE-1"}},
+    )
     cells, _ = prepared(new_code_cell("claim", outputs=[output]))
     assert dict(cells[0].outputs[0].data) == {"text/html": "<p>so</p>"}
 
 
 def test_a_folded_cell_is_called_what_its_title_says() -> None:
-    cells, _ = prepared(new_code_cell("# @title Solution\n1 + 1"), new_code_cell("1 + 1"))
+    cells, _ = prepared(
+        new_code_cell("# @title Solution\n1 + 1"), new_code_cell("1 + 1")
+    )
     assert cells[0].metadata.mystnb.code_prompt_show == "Solution"
     assert "mystnb" not in cells[1].metadata
 
 
 def test_every_folded_cell_of_the_book_has_a_title() -> None:
-    folded = [cell for path in chapters() for cell in read_notebook(path).cells if "hide-cell" in tags(cell)]
+    folded = [
+        cell
+        for path in chapters()
+        for cell in read_notebook(path).cells
+        if "hide-cell" in tags(cell)
+    ]
     assert folded
-    assert [cell.source for cell in folded if not site_ext.FOLDED.match(cell.source)] == []
+    assert [
+        cell.source for cell in folded if not site_ext.FOLDED.match(cell.source)
+    ] == []
 
 
 def test_a_page_in_markdown_is_left_alone() -> None:
@@ -100,7 +136,11 @@ def test_a_page_in_markdown_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "words"),
-    [((2,), "chapter 2"), ((2, 8), "chapters 2 and 8"), ((2, 7, 8), "chapters 2, 7 and 8")],
+    [
+        ((2,), "chapter 2"),
+        ((2, 8), "chapters 2 and 8"),
+        ((2, 7, 8), "chapters 2, 7 and 8"),
+    ],
 )
 def test_chapters_in_words(numbers: tuple[int, ...], words: str) -> None:
     assert site_ext._chapters(numbers) == words

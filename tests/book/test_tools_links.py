@@ -1,4 +1,6 @@
-"""Links: what counts as a reference, which anchors there are, and what is reported as broken."""
+"""Links: what counts as a reference, which anchors there are, and what is reported as
+broken.
+"""
 
 from pathlib import Path
 
@@ -43,7 +45,10 @@ Look
 
 
 def test_references_are_found_with_their_lines() -> None:
-    found = [(reference.line, reference.kind, reference.target, reference.alt) for reference in references(TEXT)]
+    found = [
+        (reference.line, reference.kind, reference.target, reference.alt)
+        for reference in references(TEXT)
+    ]
     assert found == [
         (3, "link", "a.md", None),
         (4, "image", "b.png", "a picture"),
@@ -61,7 +66,10 @@ def test_references_are_found_with_their_lines() -> None:
 
 def test_anchors_are_githubs_and_the_texts_own() -> None:
     assert slugs(headings(TEXT)) == ["a-first-title", "a-title", "a-title-1"]
-    assert slugs(["1. KL(q ‖ p), and how", "It's β_t!"]) == ["1-klq--p-and-how", "its-β_t"]
+    assert slugs(["1. KL(q ‖ p), and how", "It's β_t!"]) == [
+        "1-klq--p-and-how",
+        "its-β_t",
+    ]
     assert labels(TEXT) == {"fig-d", "here", "a-label"}
 
 
@@ -69,22 +77,46 @@ def test_anchors_are_githubs_and_the_texts_own() -> None:
     ("line", "message"),
     [
         ("[a](nowhere.md)", "nowhere.md leads nowhere: there is no nowhere.md"),
-        ("[a](claims.md#nothing)", "claims.md#nothing leads nowhere: book/claims.md has no heading or label #nothing"),
-        ("[a](#nothing)", "#nothing leads nowhere: book/intro.md has no heading or label #nothing"),
-        ("[a](../chapters/01_autoencoder.ipynb#area)", "chapters/01_autoencoder.ipynb has no heading or label #area"),
+        (
+            "[a](claims.md#nothing)",
+            "claims.md#nothing leads nowhere: book/claims.md has no heading or "
+            "label #nothing",
+        ),
+        (
+            "[a](#nothing)",
+            "#nothing leads nowhere: book/intro.md has no heading or label #nothing",
+        ),
+        (
+            "[a](../chapters/01_autoencoder.ipynb#area)",
+            "chapters/01_autoencoder.ipynb has no heading or label #area",
+        ),
         ("[a](/book/claims.md)", "/book/claims.md begins with /"),
         ("[a](../../secret.md)", "there is no ../../secret.md"),
-        ("[a](http://example.org)", "http://example.org: write an address that begins with https://"),
+        (
+            "[a](http://example.org)",
+            "http://example.org: write an address that begins with https://",
+        ),
         ("[a](https://example)", "https://example is no address"),
         ("![](../chapters)", "the picture ../chapters has no alt text"),
         ("![a](no.png)", "no.png leads nowhere"),
-        ('<img src="data:image/png;base64,AA">', "the picture data:image/png;base64,AA has no alt text"),
+        (
+            '<img src="data:image/png;base64,AA">',
+            "the picture data:image/png;base64,AA has no alt text",
+        ),
         ("{cite}`nobody1999`", "book/references.bib has no entry nobody1999"),
-        ("[a](https://arxiv.org/abs/1312.6114)", "https://arxiv.org/abs/1312.6114 cites a paper"),
-        ("[a](https://doi.org/10.1000/182)", "https://doi.org/10.1000/182 cites a paper"),
+        (
+            "[a](https://arxiv.org/abs/1312.6114)",
+            "https://arxiv.org/abs/1312.6114 cites a paper",
+        ),
+        (
+            "[a](https://doi.org/10.1000/182)",
+            "https://doi.org/10.1000/182 cites a paper",
+        ),
     ],
 )
-def test_a_broken_reference_is_reported_with_its_line(tool, tree: Path, line: str, message: str) -> None:
+def test_a_broken_reference_is_reported_with_its_line(
+    tool, tree: Path, line: str, message: str
+) -> None:
     page = tree / "book/intro.md"
     page.write_text(page.read_text() + f"\n{line}\n")
     done = tool("links")
@@ -99,7 +131,8 @@ def test_a_broken_reference_is_reported_with_its_line(tool, tree: Path, line: st
 def test_references_that_lead_somewhere_pass(tool, tree: Path) -> None:
     lines = [
         "(mine)=\n## Here and there\n",
-        "[a](#mine) [b](#here-and-there) [c](claims.md#the-claims-one-by-one) [d](../Makefile) [e](mailto:a@b.org)",
+        "[a](#mine) [b](#here-and-there) [c](claims.md#the-claims-one-by-one) "
+        "[d](../Makefile) [e](mailto:a@b.org)",
         "[f](https://arxiv.org/abs/2006.00001v2) [g](https://arxiv.org/pdf/2006.00001)",
         "{cite}`hinton2006` [h](../README.md)",
         "![alt](data:image/png;base64,AA)",
@@ -116,11 +149,18 @@ def test_a_broken_link_in_a_notebook_names_cell_and_line(tool, chapter: Path) ->
     nbformat.write(notebook, chapter)
     done = tool("links")
     assert done.returncode == 1
-    assert "chapters/01_autoencoder.ipynb:cell 5, line 4: the picture x.png has no alt text" in done.stdout
+    assert (
+        "chapters/01_autoencoder.ipynb:cell 5, line 4: the picture x.png has no "
+        "alt text" in done.stdout
+    )
 
 
-def test_the_table_of_contents_and_the_chapters_agree(tool, tree: Path, chapter: Path) -> None:
-    (tree / "_toc.yml").write_text((tree / "_toc.yml").read_text().replace("book/claims", "book/missing"))
+def test_the_table_of_contents_and_the_chapters_agree(
+    tool, tree: Path, chapter: Path
+) -> None:
+    (tree / "_toc.yml").write_text(
+        (tree / "_toc.yml").read_text().replace("book/claims", "book/missing")
+    )
     (tree / "chapters/02_vae.ipynb").write_bytes(chapter.read_bytes())
     done = tool("links")
     assert done.returncode == 1
@@ -131,12 +171,17 @@ def test_the_table_of_contents_and_the_chapters_agree(tool, tree: Path, chapter:
 def test_the_readmes_tree_and_the_tree_agree(tool, tree: Path) -> None:
     readme = tree / "README.md"
     readme.write_text(
-        readme.read_text().replace("  01_autoencoder.ipynb", "  01_encoder.ipynb").replace("_toc.yml ", "toc.yml ")
+        readme.read_text()
+        .replace("  01_autoencoder.ipynb", "  01_encoder.ipynb")
+        .replace("_toc.yml ", "toc.yml ")
     )
     (tree / "notes.txt").write_text("new")
     done = tool("links")
     assert done.returncode == 1
-    assert "README.md:8: the tree names chapters/01_encoder.ipynb, which does not exist" in done.stdout
+    assert (
+        "README.md:8: the tree names chapters/01_encoder.ipynb, which does not exist"
+        in done.stdout
+    )
     assert "README.md:5: the tree names toc.yml, which does not exist" in done.stdout
     assert "README.md:3: the tree does not name _toc.yml" in done.stdout
     assert "README.md:3: the tree does not name notes.txt" in done.stdout

@@ -20,11 +20,25 @@ BLOCKS = {
 }
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(BLOCKS)), st.sampled_from(["\n\n", "\n\n\n", "\n\n# far away\n\n"]))))
-def test_a_definition_is_taken_with_its_decorators_and_comments(parts: list[tuple[str, str]]) -> None:
-    blocks = {f"name_{i}": BLOCKS[kind].format(name=f"name_{i}") for i, (kind, _) in enumerate(parts)}
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(BLOCKS)),
+            st.sampled_from(["\n\n", "\n\n\n", "\n\n# far away\n\n"]),
+        )
+    )
+)
+def test_a_definition_is_taken_with_its_decorators_and_comments(
+    parts: list[tuple[str, str]],
+) -> None:
+    blocks = {
+        f"name_{i}": BLOCKS[kind].format(name=f"name_{i}")
+        for i, (kind, _) in enumerate(parts)
+    }
     text = '"""A module."""\n\nimport os\n\n'
-    text += "".join(block + gap for block, (_, gap) in zip(blocks.values(), parts, strict=True))
+    text += "".join(
+        block + gap for block, (_, gap) in zip(blocks.values(), parts, strict=True)
+    )
     ast.parse(text)
     assert dict(definitions(text)) == blocks
 
@@ -45,17 +59,34 @@ def test_a_tree_in_order_passes_and_is_left_alone(tool, chapter: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("side * side", "4 * side"), ("# not 4·side: that is the outline", "# an area"), ("= 3.0", "= 2.0")],
+    [
+        ("side * side", "4 * side"),
+        ("# not 4·side: that is the outline", "# an area"),
+        ("= 3.0", "= 2.0"),
+    ],
 )
-def test_a_drifted_cell_is_reported_and_mirror_mends_it(tool, chapter: Path, old: str, new: str) -> None:
+def test_a_drifted_cell_is_reported_and_mirror_mends_it(
+    tool, chapter: Path, old: str, new: str
+) -> None:
     before = chapter.read_bytes()
     edit(chapter, 2, old, new)
     done = tool("mirror", "--check")
     assert done.returncode == 1
-    assert "chapters/01_autoencoder.ipynb, cell 3 differs from its owner, minilib.shapes: SIDE, area" in done.stdout
+    assert (
+        "chapters/01_autoencoder.ipynb, cell 3 differs from its owner, "
+        "minilib.shapes: SIDE, area" in done.stdout
+    )
     assert "make mirror, make chapter N=01" in done.stdout
-    removed = [line for line in done.stdout.splitlines() if line.startswith("    -") and new in line]
-    added = [line for line in done.stdout.splitlines() if line.startswith("    +") and old in line]
+    removed = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("    -") and new in line
+    ]
+    added = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("    +") and old in line
+    ]
     assert removed, done.stdout
     assert added, done.stdout
     assert tool("mirror").returncode == 0
@@ -80,7 +111,9 @@ def test_a_changed_library_reaches_the_cell(tool, tree: Path, chapter: Path) -> 
         ("minilib.circles: area", "there is no module minilib.circles"),
     ],
 )
-def test_an_owner_that_does_not_exist(tool, chapter: Path, line: str, message: str) -> None:
+def test_an_owner_that_does_not_exist(
+    tool, chapter: Path, line: str, message: str
+) -> None:
     edit(chapter, 2, "minilib.shapes: SIDE, area", line)
     before = chapter.read_bytes()
     for command in (("mirror", "--check"), ("mirror",)):
@@ -94,7 +127,10 @@ def test_one_chapter_introduces_each_object(tool, tree: Path, chapter: Path) -> 
     (tree / "chapters/02_vae.ipynb").write_bytes(chapter.read_bytes())
     done = tool("mirror", "--check")
     assert done.returncode == 1
-    assert "chapters/02_vae.ipynb, cell 3 defines area, which chapters/01_autoencoder.ipynb introduced" in done.stdout
+    assert (
+        "chapters/02_vae.ipynb, cell 3 defines area, which "
+        "chapters/01_autoencoder.ipynb introduced" in done.stdout
+    )
 
 
 def test_a_draft_may_not_take_a_name_of_the_library(tool, chapter: Path) -> None:
@@ -111,8 +147,15 @@ def test_drafts_of_two_chapters_have_names_of_their_own(tool, tree: Path) -> Non
             nbformat.v4.new_code_cell("def toy():\n    return 1"),
             nbformat.v4.new_code_cell("def toy():\n    return 2"),
         ]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), tree / f"chapters/{name}.ipynb")
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells), tree / f"chapters/{name}.ipynb"
+        )
     done = tool("mirror", "--check")
     assert done.returncode == 1
-    assert "chapters/03_denoising.ipynb, cell 1 defines toy, which chapters/02_vae.ipynb introduced" in done.stdout
-    assert "chapters/02_vae.ipynb, cell 2" not in done.stdout  # a chapter may improve a draft of its own
+    assert (
+        "chapters/03_denoising.ipynb, cell 1 defines toy, which "
+        "chapters/02_vae.ipynb introduced" in done.stdout
+    )
+    assert (
+        "chapters/02_vae.ipynb, cell 2" not in done.stdout
+    )  # a chapter may improve a draft of its own

@@ -26,7 +26,9 @@ def change(chapter: Path, how: Callable[[Any], object]) -> None:
     chapter.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
-def test_what_run_leaves_passes_the_check_and_running_again_changes_no_byte(tool, chapter: Path) -> None:
+def test_what_run_leaves_passes_the_check_and_running_again_changes_no_byte(
+    tool, chapter: Path
+) -> None:
     assert tool("notebook", "check").returncode == 0
     before = chapter.read_bytes()
     assert tool("notebook", "run", "01").returncode == 0
@@ -38,15 +40,26 @@ def test_run_stores_outputs_counts_and_stamp_and_nothing_else(chapter: Path) -> 
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [1, 2, 3, 4]
     assert code[2].outputs[0].data["text/plain"] == "4.0"
-    assert notebook.metadata.keys() == {"kernelspec", "language_info", "drawn_from_noise"}
-    assert [dict(cell.metadata) for cell in code] == [{}, {}, {}, {"tags": ["claim:AE-1"]}]
+    assert notebook.metadata.keys() == {
+        "kernelspec",
+        "language_info",
+        "drawn_from_noise",
+    }
+    assert [dict(cell.metadata) for cell in code] == [
+        {},
+        {},
+        {},
+        {"tags": ["claim:AE-1"]},
+    ]
 
 
 def append(source: str) -> Callable[[Any], None]:
     return lambda notebook: notebook.cells.append(nbformat.v4.new_code_cell(source))
 
 
-def test_a_failing_cell_is_shown_and_leaves_the_file_as_it_was(tool, chapter: Path) -> None:
+def test_a_failing_cell_is_shown_and_leaves_the_file_as_it_was(
+    tool, chapter: Path
+) -> None:
     change(chapter, append("answer = 41\nassert answer == 42, 'not yet'"))
     before = chapter.read_bytes()
     done = tool("notebook", "run", "01_autoencoder")
@@ -67,25 +80,35 @@ def test_a_kernel_that_dies_leaves_the_file_as_it_was(tool, chapter: Path) -> No
     assert chapter.read_bytes() == before
 
 
-def test_the_kernel_has_one_thread_the_quick_budget_and_the_chapters_folder(tool, chapter: Path, monkeypatch) -> None:
+def test_the_kernel_has_one_thread_the_quick_budget_and_the_chapters_folder(
+    tool, chapter: Path, monkeypatch
+) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MINILIB_BUDGET", raising=False)
     source = (
-        "import os\nprint(os.environ['MINILIB_BUDGET'], os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
+        "import os\nprint(os.environ['MINILIB_BUDGET'], os.environ['OMP_NUM_THREADS'], "
+        "os.path.basename(os.getcwd()))"
     )
     change(chapter, append(source))
     assert tool("notebook", "run").returncode == 0
-    assert nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text == "quick 1 chapters\n"
+    assert (
+        nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text
+        == "quick 1 chapters\n"
+    )
 
 
 def test_pictures_are_quantised_and_widgets_dropped(tool, chapter: Path) -> None:
     source = (
-        "import io, random\nfrom PIL import Image\nfrom IPython.display import Image as Show, display\n"
+        "import io, random\nfrom PIL import Image\nfrom IPython.display import "
+        "Image as Show, display\n"
         "from tqdm.auto import tqdm\nlist(tqdm(range(3)))\n"
-        "pixels = bytes(random.Random(0).choices(range(100, 108), k=64 * 64 * 3))\nfile = io.BytesIO()\n"
-        "Image.frombytes('RGB', (64, 64), pixels).save(file, 'PNG')\ndisplay(Show(file.getvalue()))\n"
+        "pixels = bytes(random.Random(0).choices(range(100, 108), k=64 * 64 * "
+        "3))\nfile = io.BytesIO()\n"
+        "Image.frombytes('RGB', (64, 64), pixels).save(file, "
+        "'PNG')\ndisplay(Show(file.getvalue()))\n"
         "from base64 import b64encode\nfrom IPython.display import HTML\n"
-        "text = b64encode(file.getvalue()).decode()\ndisplay(HTML(f'<img src=\"data:image/png;base64,{text}\">'))\n"
+        "text = b64encode(file.getvalue()).decode()\ndisplay(HTML(f'<img "
+        'src="data:image/png;base64,{text}">\'))\n'
         "len(file.getvalue())"
     )
     change(chapter, append(source))
@@ -109,7 +132,9 @@ def test_pictures_are_quantised_and_widgets_dropped(tool, chapter: Path) -> None
 def test_quantised_pictures_are_smaller_same_sized_repeatable_and_look_alike(
     seed: int, mode: str, side: int, opaque: bool, greys: int
 ) -> None:
-    pixels = np.random.default_rng(seed).integers(0, greys, (side, side, 4), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(
+        0, greys, (side, side, 4), dtype=np.uint8
+    )
     if opaque:
         pixels[..., 3] = 255
     file = io.BytesIO()
@@ -121,7 +146,9 @@ def test_quantised_pictures_are_smaller_same_sized_repeatable_and_look_alike(
     assert Image.open(io.BytesIO(small)).size == (side, side)
     if len(small) < len(png):
         assert len(Image.open(io.BytesIO(small)).getcolors() or []) <= max(COLOURS)
-    before, after = (np.asarray(Image.open(io.BytesIO(p)).convert("RGBA"), int) for p in (png, small))
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(p)).convert("RGBA"), int) for p in (png, small)
+    )
     assert np.abs(before - after).mean(axis=(0, 1)).max() <= 2
 
 
@@ -153,40 +180,67 @@ def swap(notebook: Any) -> None:
 
 
 def store_error(notebook: Any) -> None:
-    notebook.cells[3].outputs = [nbformat.v4.new_output("error", ename="ValueError", evalue="bad", traceback=[])]
+    notebook.cells[3].outputs = [
+        nbformat.v4.new_output("error", ename="ValueError", evalue="bad", traceback=[])
+    ]
 
 
 def store_warning(notebook: Any) -> None:
-    notebook.cells[3].outputs = [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: old\n")]
+    notebook.cells[3].outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="UserWarning: old\n")
+    ]
 
 
 def store_widget(notebook: Any) -> None:
-    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "0%"}
+    data = {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+        "text/plain": "0%",
+    }
     notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
 
 
 def store_formula(notebook: Any) -> None:
-    data = {"text/html": "<figure><figcaption>Drawn with $w = 3$.</figcaption></figure>", "text/plain": "Figure"}
+    data = {
+        "text/html": "<figure><figcaption>Drawn with $w = 3$.</figcaption></figure>",
+        "text/plain": "Figure",
+    }
     notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
 
 
 FAULTS = {
     "stale": (lambda n: n.cells[3].update(source="area(5.0)"), "its outputs are stale"),
-    "unstamped": (lambda n: n.metadata.pop("drawn_from_noise"), "its outputs are stale"),
+    "unstamped": (
+        lambda n: n.metadata.pop("drawn_from_noise"),
+        "its outputs are stale",
+    ),
     "out of order": (swap, "not executed once each from top to bottom"),
-    "never executed": (lambda n: n.cells[3].update(execution_count=None), "not executed once each from top to bottom"),
+    "never executed": (
+        lambda n: n.cells[3].update(execution_count=None),
+        "not executed once each from top to bottom",
+    ),
     "error": (store_error, "cell 4 stores an error (ValueError)"),
     "warning": (store_warning, "cell 4 stores a warning ('UserWarning: old')"),
-    "formula": (store_formula, "cell 4 has a caption with $w = 3$, which the page shows as it stands"),
-    "large": (lambda n: n.cells[0].update(source="x" * 1_600_000), "1.6 MB, more than 1.5"),
-    "timing": (lambda n: n.cells[3].metadata.update(execution={"a": 1}), "what an editor left there"),
+    "formula": (
+        store_formula,
+        "cell 4 has a caption with $w = 3$, which the page shows as it stands",
+    ),
+    "large": (
+        lambda n: n.cells[0].update(source="x" * 1_600_000),
+        "1.6 MB, more than 1.5",
+    ),
+    "timing": (
+        lambda n: n.cells[3].metadata.update(execution={"a": 1}),
+        "what an editor left there",
+    ),
     "editor": (lambda n: n.metadata.update(vscode={}), "what an editor left there"),
     "widget": (store_widget, "what an editor left there"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_reported_with_the_command_that_mends_it(tool, chapter: Path, fault: str) -> None:
+def test_a_fault_is_reported_with_the_command_that_mends_it(
+    tool, chapter: Path, fault: str
+) -> None:
     how, message = FAULTS[fault]
     change(chapter, how)
     done = tool("notebook", "check")
@@ -199,15 +253,50 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(tool, chapter: Path,
 @pytest.mark.parametrize(
     ("module", "old", "new", "stale"),
     [
-        ("shapes", "SIDE = 3.0", "SIDE = 4.0", True),  # a default of the function that the chapter calls
-        ("shapes", "self.side = side", "self.side = 2 * side", False),  # a class that it does not use
-        ("units", "return function", "return lambda side: function(side)", True),  # through a decorator
-        ("units", '"""Units."""', '"""Units."""\nimport math\n\n\ndef cubed(side):\n    return side**3', False),
-        ("units", '"""Units."""', '"""Units."""\nassert True', True),  # what an import runs, whoever asked for it
+        (
+            "shapes",
+            "SIDE = 3.0",
+            "SIDE = 4.0",
+            True,
+        ),  # a default of the function that the chapter calls
+        (
+            "shapes",
+            "self.side = side",
+            "self.side = 2 * side",
+            False,
+        ),  # a class that it does not use
+        (
+            "units",
+            "return function",
+            "return lambda side: function(side)",
+            True,
+        ),  # through a decorator
+        (
+            "units",
+            '"""Units."""',
+            '"""Units."""\nimport math\n\n\ndef cubed(side):\n    return side**3',
+            False,
+        ),
+        (
+            "units",
+            '"""Units."""',
+            '"""Units."""\nassert True',
+            True,
+        ),  # what an import runs, whoever asked for it
         ("__init__", '"""', '"""The library. ', False),
         ("units", '"""Units."""', '"""Units."""\n# a comment', False),
-        ("shapes", "SIDE = 3.0", "SIDE = (3.0)  # another layout, and a comment", False),
-        ("claims", "three standard deviations", "two", False),  # a module that it does not import
+        (
+            "shapes",
+            "SIDE = 3.0",
+            "SIDE = (3.0)  # another layout, and a comment",
+            False,
+        ),
+        (
+            "claims",
+            "three standard deviations",
+            "two",
+            False,
+        ),  # a module that it does not import
     ],
 )
 def test_outputs_are_stale_when_what_they_rest_on_changes(
@@ -222,8 +311,13 @@ def test_outputs_are_stale_when_what_they_rest_on_changes(
     assert tool("notebook", "check").returncode == int(stale)
 
 
-@pytest.mark.parametrize(("source", "stale"), [("'area_'", True), ("f'area_{1}'", True), ("'volumes'", False)])
-def test_outputs_are_stale_when_weights_they_name_change(tool, tree: Path, chapter: Path, source, stale) -> None:
+@pytest.mark.parametrize(
+    ("source", "stale"),
+    [("'area_'", True), ("f'area_{1}'", True), ("'volumes'", False)],
+)
+def test_outputs_are_stale_when_weights_they_name_change(
+    tool, tree: Path, chapter: Path, source, stale
+) -> None:
     card = tree / "minilib/weights/area_digits.json"
     card.parent.mkdir()
     card.write_text('{"sha256": "1"}')
@@ -238,32 +332,57 @@ def test_outputs_are_stale_when_weights_they_name_change(tool, tree: Path, chapt
     [
         ("import minilib", "", {"minilib"}),
         ("import minilib.weights as w, os", "", {"minilib", "minilib.weights"}),
-        ("from minilib import layers, claims", "", {"minilib", "minilib.layers", "minilib.claims"}),
+        (
+            "from minilib import layers, claims",
+            "",
+            {"minilib", "minilib.layers", "minilib.claims"},
+        ),
         ("from minilib.layers import mlp", "", {"minilib", "minilib.layers"}),
-        ("def f():\n    from minilib import runtime", "", {"minilib", "minilib.runtime"}),
+        (
+            "def f():\n    from minilib import runtime",
+            "",
+            {"minilib", "minilib.runtime"},
+        ),
         ("from . import layers", "minilib", {"minilib", "minilib.layers"}),
         ("from .layers import mlp", "minilib", {"minilib", "minilib.layers"}),
         ("from ..layers import mlp", "minilib.data", {"minilib", "minilib.layers"}),
-        ("%matplotlib inline\n!ls\nfrom minilib import layers", "", {"minilib", "minilib.layers"}),
+        (
+            "%matplotlib inline\n!ls\nfrom minilib import layers",
+            "",
+            {"minilib", "minilib.layers"},
+        ),
         ("from minilibrary import layers\nimport torch", "", set()),
     ],
 )
-def test_imports_are_found_in_every_form(source: str, package: str, expected: set[str]) -> None:
+def test_imports_are_found_in_every_form(
+    source: str, package: str, expected: set[str]
+) -> None:
     assert imports(parse_cell(source), package) == expected
 
 
-def test_apply_takes_the_text_and_keeps_ids_and_tags(tool, tree: Path, chapter: Path) -> None:
+def test_apply_takes_the_text_and_keeps_ids_and_tags(
+    tool, tree: Path, chapter: Path
+) -> None:
     before = nbformat.read(chapter, as_version=4)
     assert tool("notebook", "text", "1").returncode == 0
     text = tree / ".text/01_autoencoder.md"
-    edited = text.read_text().replace("area(2.0)", "area(7.0)").replace("Areas grow.", "Areas grow fast.")
+    edited = (
+        text.read_text()
+        .replace("area(2.0)", "area(7.0)")
+        .replace("Areas grow.", "Areas grow fast.")
+    )
     text.write_text(
-        edited.replace("## What was", "## New\n\nA paragraph.\n\n```{code-cell}\n1 + 1\n```\n\n## What was")
+        edited.replace(
+            "## What was",
+            "## New\n\nA paragraph.\n\n```{code-cell}\n1 + 1\n```\n\n## What was",
+        )
     )
     assert tool("notebook", "apply", "1").returncode == 0
     after = nbformat.read(chapter, as_version=4)
     ids = [cell.id for cell in after.cells]
-    assert [id for id in ids if id.startswith("cell-")] == [cell.id for cell in before.cells]
+    assert [id for id in ids if id.startswith("cell-")] == [
+        cell.id for cell in before.cells
+    ]
     assert len(ids) == len(before.cells) + 2
     assert after.cells[3].source == "area(7.0)"
     assert after.cells[-1].metadata.tags == ["claim:AE-1"]

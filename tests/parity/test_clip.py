@@ -1,4 +1,6 @@
-"""Our CLIP against transformers' CLIPModel: float64, every tensor random, outputs and gradients."""
+"""Our CLIP against transformers' CLIPModel: float64, every tensor random, outputs and
+gradients.
+"""
 
 import json
 import math
@@ -20,7 +22,9 @@ TINY = CLIPConfig(
     ViTConfig(size=16, patch=4, dim=48, depth=2, heads=3),
     dim=24,
 )
-PUBLISHED = {  # file: sizes of width, heads of the text; patch, width, depth, heads of the picture; shared; parameters
+# file: sizes of width, heads of the text; patch, width, depth, heads of the picture;
+# shared; parameters
+PUBLISHED = {
     "clip_vit_b32": (512, 8, 32, 768, 12, 12, 512, 151_277_313),
     "clip_vit_l14": (768, 12, 14, 1024, 24, 16, 768, 427_616_513),
 }
@@ -34,10 +38,14 @@ def published(file: str) -> CLIPConfig:
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
-@pytest.mark.parametrize(("kind", "rename"), [("hf", from_clip_transformers), ("openai", from_clip)])
+@pytest.mark.parametrize(
+    ("kind", "rename"), [("hf", from_clip_transformers), ("openai", from_clip)]
+)
 def test_every_key_and_shape_of_the_published_weights(file, kind, rename):
     shapes = json.loads((KEYS / f"{file}.{kind}.json").read_text())
-    found = rename({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    found = rename(
+        {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    )
     with torch.device("meta"):
         model = CLIP(published(file))
     ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -45,11 +53,20 @@ def test_every_key_and_shape_of_the_published_weights(file, kind, rename):
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[file][-1]
 
 
-@pytest.mark.parametrize(("key", "mine"), [("visual.proj", "to_image.weight"), ("text_projection", "to_text.weight")])
+@pytest.mark.parametrize(
+    ("key", "mine"),
+    [("visual.proj", "to_image.weight"), ("text_projection", "to_text.weight")],
+)
 def test_openais_projections_multiply_from_the_other_side(key, mine):
-    """Theirs is features @ projection; both are square in some models, so that their shapes do not tell."""
+    """Theirs is features @ projection; both are square in some models, so that their
+    shapes do not tell.
+    """
     projection, h = torch.randn(5, 5), torch.randn(2, 5)
-    assert torch.allclose(torch.nn.functional.linear(h, from_clip({key: projection})[mine]), h @ projection, atol=1e-6)
+    assert torch.allclose(
+        torch.nn.functional.linear(h, from_clip({key: projection})[mine]),
+        h @ projection,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("rename", [from_clip, from_clip_transformers])
@@ -76,7 +93,9 @@ def theirs(c: CLIPConfig) -> CLIPModel:
 
 
 def captions(c: CLIPConfig, n: int, g: torch.Generator) -> torch.Tensor:
-    """Captions of 2 to all places, closed by the end token, with padding (here the end token too, as CLIP's) behind."""
+    """Captions of 2 to all places, closed by the end token, with padding (here the end
+    token too, as CLIP's) behind.
+    """
     tokens = torch.randint(1, c.text.end - 1, (n, c.text.length), generator=g)
     for row, length in enumerate(torch.linspace(2, c.text.length, n).long().tolist()):
         tokens[row, length - 1 :] = c.text.end
@@ -84,13 +103,17 @@ def captions(c: CLIPConfig, n: int, g: torch.Generator) -> torch.Tensor:
 
 
 def errors(c: CLIPConfig = TINY) -> dict[str, float]:
-    """How far our CLIP is from theirs: embeddings, logits, loss, gradients; on normal input and a hundredth of it."""
+    """How far our CLIP is from theirs: embeddings, logits, loss, gradients; on normal
+    input and a hundredth of it.
+    """
     reference, model = theirs(c), CLIP(c).double()
     model.load_state_dict(from_clip_transformers(dict(reference.state_dict())))
     g, found = torch.Generator().manual_seed(1), {}
     tokens = captions(c, 4, g)
     for scale in (1.0, 0.01):
-        x = scale * torch.randn(4, 3, c.vision.size, c.vision.size, generator=g, dtype=torch.float64)
+        x = scale * torch.randn(
+            4, 3, c.vision.size, c.vision.size, generator=g, dtype=torch.float64
+        )
         mine, other = x.clone().requires_grad_(), x.clone().requires_grad_()
         with in_float64():
             out = reference(pixel_values=other, input_ids=tokens, return_loss=True)
@@ -102,8 +125,12 @@ def errors(c: CLIPConfig = TINY) -> dict[str, float]:
         loss.backward()
         out.loss.backward()
         found[f"gradient of x × {scale}"] = apart(mine.grad, other.grad)
-        expected = from_clip_transformers({name: p.grad for name, p in reference.named_parameters()})
-        by_weight = {name: apart(p.grad, expected[name]) for name, p in model.named_parameters()}
+        expected = from_clip_transformers(
+            {name: p.grad for name, p in reference.named_parameters()}
+        )
+        by_weight = {
+            name: apart(p.grad, expected[name]) for name, p in model.named_parameters()
+        }
         found[f"gradients × {scale}"] = max(by_weight.values())
         model.zero_grad()
         reference.zero_grad()
@@ -131,6 +158,9 @@ def test_outputs_loss_and_gradients(config):
 def test_the_temperature_stops_at_a_hundredth_as_in_their_training():
     model = CLIP(TINY)
     torch.nn.init.constant_(model.logit_scale, math.log(1000))
-    x, tokens = torch.zeros(1, 3, 16, 16), captions(TINY, 1, torch.Generator().manual_seed(0))
+    x, tokens = (
+        torch.zeros(1, 3, 16, 16),
+        captions(TINY, 1, torch.Generator().manual_seed(0)),
+    )
     cosine = model.embed_image(x) @ model.embed_text(tokens).T
     assert torch.allclose(model(x, tokens), 100 * cosine, atol=1e-4)

@@ -1,4 +1,6 @@
-"""The test of the tests: break one detail of the library at a time, and the comparison with the reference must fail."""
+"""The test of the tests: break one detail of the library at a time, and the comparison
+with the reference must fail.
+"""
 
 import __future__
 
@@ -25,7 +27,10 @@ def adm() -> float:
 
 def ddim() -> float:
     """With clipping, which the toy needs: its x_0 leaves [-1, 1]."""
-    return max(reference.ddim_error("epsilon", spacing, 10, True, 1.0) for spacing in ("leading", "trailing"))
+    return max(
+        reference.ddim_error("epsilon", spacing, 10, True, 1.0)
+        for spacing in ("leading", "trailing")
+    )
 
 
 def ddim_of_v() -> float:
@@ -37,7 +42,9 @@ def ancestral() -> float:
 
 
 def dpm() -> float:
-    return max(reference.dpm_error("epsilon", "trailing", 10, clip) for clip in (False, True))
+    return max(
+        reference.dpm_error("epsilon", "trailing", 10, clip) for clip in (False, True)
+    )
 
 
 def published() -> float:
@@ -67,7 +74,9 @@ def losses() -> float:
 
 @dataclasses.dataclass
 class Mutation:
-    """In the source of `module.name`, `old` becomes `new`; then `compare` must give more than the bar."""
+    """In the source of `module.name`, `old` becomes `new`; then `compare` must give
+    more than the bar.
+    """
 
     module: ModuleType
     name: str
@@ -77,12 +86,22 @@ class Mutation:
 
 
 MUTATIONS = {
-    "eps of the norms 1e-5, not 1e-6": Mutation(unet, "ResBlock", "channels_in, c.eps)", "channels_in, 1e-5)", ddpm),
-    "sines before cosines": Mutation(
-        layers, "step_embedding", "[angles.cos(), angles.sin()]", "[angles.sin(), angles.cos()]", ddpm
+    "eps of the norms 1e-5, not 1e-6": Mutation(
+        unet, "ResBlock", "channels_in, c.eps)", "channels_in, 1e-5)", ddpm
     ),
-    "frequencies that end at 1/10,000": Mutation(layers, "step_embedding", "/ (dim // 2)", "/ (dim // 2 - 1)", ddpm),
-    "attention without 1/sqrt(D)": Mutation(layers, "attend", "/ math.sqrt(q.shape[-1])", "", ddpm),
+    "sines before cosines": Mutation(
+        layers,
+        "step_embedding",
+        "[angles.cos(), angles.sin()]",
+        "[angles.sin(), angles.cos()]",
+        ddpm,
+    ),
+    "frequencies that end at 1/10,000": Mutation(
+        layers, "step_embedding", "/ (dim // 2)", "/ (dim // 2 - 1)", ddpm
+    ),
+    "attention without 1/sqrt(D)": Mutation(
+        layers, "attend", "/ math.sqrt(q.shape[-1])", "", ddpm
+    ),
     "q, k, v head by head": Mutation(
         layers,
         "Attention",
@@ -91,63 +110,137 @@ MUTATIONS = {
         adm,
     ),
     "half as many heads": Mutation(
-        unet, "PlaceAttention", "channels // c.head_dim", "channels // c.head_dim // 2", ddpm
+        unet,
+        "PlaceAttention",
+        "channels // c.head_dim",
+        "channels // c.head_dim // 2",
+        ddpm,
     ),
-    "attention without what came in": Mutation(unet, "PlaceAttention", "return h + ", "return ", ddpm),
-    "shift after the norm": Mutation(unet, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm),
-    "scale, not 1 + scale": Mutation(unet, "ScaleShift", "* (1 + scale)", "* scale", adm),
-    "shift before scale": Mutation(unet, "ScaleShift", "scale, shift =", "shift, scale =", adm),
-    "no SiLU on the embedding": Mutation(unet, "Shift", "self.linear(F.silu(emb))", "self.linear(emb)", ddpm),
+    "attention without what came in": Mutation(
+        unet, "PlaceAttention", "return h + ", "return ", ddpm
+    ),
+    "shift after the norm": Mutation(
+        unet, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm
+    ),
+    "scale, not 1 + scale": Mutation(
+        unet, "ScaleShift", "* (1 + scale)", "* scale", adm
+    ),
+    "shift before scale": Mutation(
+        unet, "ScaleShift", "scale, shift =", "shift, scale =", adm
+    ),
+    "no SiLU on the embedding": Mutation(
+        unet, "Shift", "self.linear(F.silu(emb))", "self.linear(emb)", ddpm
+    ),
     "no SiLU before the second convolution": Mutation(
-        unet, "ResBlock", "F.silu(self.modulate(new, emb))", "self.modulate(new, emb)", ddpm
+        unet,
+        "ResBlock",
+        "F.silu(self.modulate(new, emb))",
+        "self.modulate(new, emb)",
+        ddpm,
     ),
     "resized before the norm": Mutation(
-        unet, "ResBlock", "self.resize(F.silu(self.norm(h)))", "F.silu(self.norm(self.resize(h)))", adm
+        unet,
+        "ResBlock",
+        "self.resize(F.silu(self.norm(h)))",
+        "F.silu(self.norm(self.resize(h)))",
+        adm,
     ),
-    "a residual that is not resized alike": Mutation(unet, "shrink", "F.avg_pool2d(h, 2)", "h[:, :, ::2, ::2]", adm),
+    "a residual that is not resized alike": Mutation(
+        unet, "shrink", "F.avg_pool2d(h, 2)", "h[:, :, ::2, ::2]", adm
+    ),
     "bilinear upsampling": Mutation(unet, "grow", '"nearest"', '"bilinear"', ddpm),
     "a strided convolution that pads one side": Mutation(
         unet, "ConvDown", "self.conv(h)", "self.conv(h.roll((1, 1), (2, 3)))", ddpm
     ),
-    "skips before features": Mutation(unet, "UpLevel", "[h, skips.pop()]", "[skips.pop(), h]", ddpm),
+    "skips before features": Mutation(
+        unet, "UpLevel", "[h, skips.pop()]", "[skips.pop(), h]", ddpm
+    ),
     "the skips of the highest level in another order": Mutation(
         unet, "UpLevel", "skips.pop()", "skips.pop(0 if len(skips) <= 3 else -1)", ddpm
     ),
-    "labels ignored": Mutation(unet, "Embedding", "emb + self.label", "emb + 0 * self.label", adm),
+    "labels ignored": Mutation(
+        unet, "Embedding", "emb + self.label", "emb + 0 * self.label", adm
+    ),
     "the walk ends at alpha_bar[0]": Mutation(
-        schedule, "Schedule", "torch.ones_like(now[:1])])\n        beta", "self.alpha_bar[:1]])\n        beta", ddim
+        schedule,
+        "Schedule",
+        "torch.ones_like(now[:1])])\n        beta",
+        "self.alpha_bar[:1]])\n        beta",
+        ddim,
     ),
     "alpha_bar one step off": Mutation(
-        schedule, "Schedule", "(1 - self.beta).cumprod(dim=0)", "(1 - self.beta.roll(1)).cumprod(dim=0)", ddim
+        schedule,
+        "Schedule",
+        "(1 - self.beta).cumprod(dim=0)",
+        "(1 - self.beta.roll(1)).cumprod(dim=0)",
+        ddim,
     ),
-    "trailing steps that begin at T": Mutation(schedule, "trailing", "- 1 for", "for", ddim),
-    "leading steps that do not end at 0": Mutation(schedule, "leading", "i * (T // n)", "i * (T // n) + 1", ddim),
-    "no clipping": Mutation(sampling, "denoiser", "x_0.clamp(-1, 1) if clip else x_0", "x_0", ddim),
-    "noise of eta on top of all of eps": Mutation(sampling, "ddim", "- sigma**2", "", ddim),
+    "trailing steps that begin at T": Mutation(
+        schedule, "trailing", "- 1 for", "for", ddim
+    ),
+    "leading steps that do not end at 0": Mutation(
+        schedule, "leading", "i * (T // n)", "i * (T // n) + 1", ddim
+    ),
+    "no clipping": Mutation(
+        sampling, "denoiser", "x_0.clamp(-1, 1) if clip else x_0", "x_0", ddim
+    ),
+    "noise of eta on top of all of eps": Mutation(
+        sampling, "ddim", "- sigma**2", "", ddim
+    ),
     "eps of the network, where x_0 was clipped": Mutation(
-        sampling, "ddim", "noise_in(x, x_0, step.now)", "reference.toy(x, full(x, t))", ddim
+        sampling,
+        "ddim",
+        "noise_in(x, x_0, step.now)",
+        "reference.toy(x, full(x, t))",
+        ddim,
     ),
     "v with the other sign": Mutation(
-        schedule, "V", "alpha_bar.sqrt() * x_t - (1", "alpha_bar.sqrt() * x_t + (1", ddim_of_v
+        schedule,
+        "V",
+        "alpha_bar.sqrt() * x_t - (1",
+        "alpha_bar.sqrt() * x_t + (1",
+        ddim_of_v,
     ),
     "beta in place of beta_tilde": Mutation(
         sampling, "small_variance", "step.beta_tilde_clipped", "step.beta", ancestral
     ),
     "a posterior mean without sqrt(alpha)": Mutation(
-        schedule, "Step", "(self.now / self.then).sqrt()", "(self.now / self.then)", ancestral
+        schedule,
+        "Step",
+        "(self.now / self.then).sqrt()",
+        "(self.now / self.then)",
+        ancestral,
     ),
-    "noise after the last step": Mutation(sampling, "ancestral", "step.then < 1", "step.then <= 1", ancestral),
+    "noise after the last step": Mutation(
+        sampling, "ancestral", "step.then < 1", "step.then <= 1", ancestral
+    ),
     "first order only": Mutation(sampling, "dpm_solver", "0 < i <", "0 < i < 0 *", dpm),
-    "the other ratio of steps": Mutation(sampling, "dpm_solver", "h / (2 * last_h)", "last_h / (2 * h)", dpm),
-    "first order in the last step but one": Mutation(sampling, "dpm_solver", "len(walk) - 1", "len(walk) - 2", dpm),
-    "the line through x, not through the guesses": Mutation(sampling, "dpm_solver", "before = x_0", "before = x", dpm),
+    "the other ratio of steps": Mutation(
+        sampling, "dpm_solver", "h / (2 * last_h)", "last_h / (2 * h)", dpm
+    ),
+    "first order in the last step but one": Mutation(
+        sampling, "dpm_solver", "len(walk) - 1", "len(walk) - 2", dpm
+    ),
+    "the line through x, not through the guesses": Mutation(
+        sampling, "dpm_solver", "before = x_0", "before = x", dpm
+    ),
     "time in place of the log of the SNR": Mutation(
-        sampling, "dpm_solver", "(step.now / (1 - step.now)).log() / 2 for _, step", "torch.tensor(-t) for t, _", dpm
+        sampling,
+        "dpm_solver",
+        "(step.now / (1 - step.now)).log() / 2 for _, step",
+        "torch.tensor(-t) for t, _",
+        dpm,
     ),
     "the bound moves the mean": Mutation(loss, "hybrid_loss", ".detach()", "", losses),
-    "a bound without its thousandth": Mutation(loss, "hybrid_loss", "0.001 *", "0.002 *", losses),
+    "a bound without its thousandth": Mutation(
+        loss, "hybrid_loss", "0.001 *", "0.002 *", losses
+    ),
     "variances between the wrong ends": Mutation(
-        sampling, "learned_variance", "low + guess.share * (high - low)", "high + guess.share * (low - high)", losses
+        sampling,
+        "learned_variance",
+        "low + guess.share * (high - low)",
+        "high + guess.share * (low - high)",
+        losses,
     ),
     "variances mixed without logarithms": Mutation(
         sampling,
@@ -163,13 +256,25 @@ MUTATIONS = {
         "self.beta_tilde.clamp(min=1e-20)",
         losses,
     ),
-    "bins of half the width": Mutation(loss, "pixel_log_likelihood", "1 / 255", "1 / 510", losses),
-    "no open bin for black": Mutation(loss, "pixel_log_likelihood", "x < -0.999", "x < -9", losses),
-    "x_0 in place of the posterior's mean": Mutation(loss, "vlb_term", "step.mean(x_t, x_0),", "x_0,", losses),
-    "the bound of a step from its own alpha_bar": Mutation(
-        schedule, "Schedule", "Step(now, then, self.walk([1, 0])", "Step(now, now * 1.001, self.walk([1, 0])", losses
+    "bins of half the width": Mutation(
+        loss, "pixel_log_likelihood", "1 / 255", "1 / 510", losses
     ),
-    "weights with q, k, v head by head": Mutation(interop, "by_kind", ".transpose(0, 1)", "", published),
+    "no open bin for black": Mutation(
+        loss, "pixel_log_likelihood", "x < -0.999", "x < -9", losses
+    ),
+    "x_0 in place of the posterior's mean": Mutation(
+        loss, "vlb_term", "step.mean(x_t, x_0),", "x_0,", losses
+    ),
+    "the bound of a step from its own alpha_bar": Mutation(
+        schedule,
+        "Schedule",
+        "Step(now, then, self.walk([1, 0])",
+        "Step(now, now * 1.001, self.walk([1, 0])",
+        losses,
+    ),
+    "weights with q, k, v head by head": Mutation(
+        interop, "by_kind", ".transpose(0, 1)", "", published
+    ),
     "the pool's q, k, v head by head": Mutation(
         noisy_classifier,
         "AttentionPool",
@@ -184,19 +289,43 @@ MUTATIONS = {
         "[places, places.mean(dim=2, keepdim=True)]",
         published_classifier,
     ),
-    "labels one off": Mutation(unet, "Embedding", "y.clamp(min=0)", "(y - 1).clamp(min=0)", published),
-    "CLIP with GELU": Mutation(vit, "QuickGELU", "h * torch.sigmoid(1.702 * h)", "nn.functional.gelu(h)", clip_model),
-    "a text that sees what is to come": Mutation(clip, "TextTransformer", ".tril()", "", clip_model),
+    "labels one off": Mutation(
+        unet, "Embedding", "y.clamp(min=0)", "(y - 1).clamp(min=0)", published
+    ),
+    "CLIP with GELU": Mutation(
+        vit,
+        "QuickGELU",
+        "h * torch.sigmoid(1.702 * h)",
+        "nn.functional.gelu(h)",
+        clip_model,
+    ),
+    "a text that sees what is to come": Mutation(
+        clip, "TextTransformer", ".tril()", "", clip_model
+    ),
     "the last place in place of the end token": Mutation(
-        clip, "TextTransformer", "(tokens == self.end).int().argmax(dim=1)", "-1", clip_model
+        clip,
+        "TextTransformer",
+        "(tokens == self.end).int().argmax(dim=1)",
+        "-1",
+        clip_model,
     ),
     "the text's last norm left out": Mutation(
-        clip, "TextTransformer", "return self.norm(h)", "return h + 1e-9 * self.norm(h)", clip_model
+        clip,
+        "TextTransformer",
+        "return self.norm(h)",
+        "return h + 1e-9 * self.norm(h)",
+        clip_model,
     ),
     "the picture's first norm left out": Mutation(
-        vit, "ViT", "self.norm_in(", "(lambda h: h + 1e-9 * self.norm_in(h))(", clip_model
+        vit,
+        "ViT",
+        "self.norm_in(",
+        "(lambda h: h + 1e-9 * self.norm_in(h))(",
+        clip_model,
     ),
-    "the whole last, not first": Mutation(vit, "ViT", "[whole, patches]", "[patches, whole]", clip_model),
+    "the whole last, not first": Mutation(
+        vit, "ViT", "[whole, patches]", "[patches, whole]", clip_model
+    ),
     "eps 1e-6 in the last norm": Mutation(
         vit,
         "ViT",
@@ -215,7 +344,11 @@ MUTATIONS = {
         clip_model,
     ),
     "one direction only": Mutation(
-        clip, "contrastive_loss", "F.cross_entropy(logits.T, target)", "F.cross_entropy(logits, target)", clip_model
+        clip,
+        "contrastive_loss",
+        "F.cross_entropy(logits.T, target)",
+        "F.cross_entropy(logits, target)",
+        clip_model,
     ),
     "nats, not bits": Mutation(loss, "vlb_term", " / math.log(2)", "", losses),
 }
@@ -228,10 +361,18 @@ def broken(mutation: Mutation) -> object:
         source = text[text.index("V = Prediction(") :]
     else:
         source = inspect.getsource(getattr(mutation.module, mutation.name))
-    assert mutation.old in source, f"nothing to break: {mutation.old!r} is not in {mutation.name}"
+    assert mutation.old in source, (
+        f"nothing to break: {mutation.old!r} is not in {mutation.name}"
+    )
     flags = __future__.annotations.compiler_flag
     namespace = {**vars(mutation.module), "reference": reference}
-    code = compile(source.replace(mutation.old, mutation.new), "mutation", "exec", flags, dont_inherit=True)
+    code = compile(
+        source.replace(mutation.old, mutation.new),
+        "mutation",
+        "exec",
+        flags,
+        dont_inherit=True,
+    )
     exec(code, namespace)
     return namespace[mutation.name]
 
@@ -240,7 +381,17 @@ def broken(mutation: Mutation) -> object:
 def test_a_broken_detail_is_found(name, monkeypatch):
     mutation = MUTATIONS[name]
     whole, replacement = getattr(mutation.module, mutation.name), broken(mutation)
-    modules = (clip, interop, layers, noisy_classifier, unet, vit, schedule, sampling, loss)
+    modules = (
+        clip,
+        interop,
+        layers,
+        noisy_classifier,
+        unet,
+        vit,
+        schedule,
+        sampling,
+        loss,
+    )
     for module in (*modules, reference, test_clip, test_keys, test_loss):
         for key, value in list(vars(module).items()):
             if value is whole:
@@ -249,19 +400,38 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         for key, value in list(table.items()):
             if value is whole:
                 monkeypatch.setitem(table, key, replacement)
-    for name_of_form in ("DDPM_FORM", "ADM_FORM"):  # the kinds of blocks that a config names
+    for name_of_form in (
+        "DDPM_FORM",
+        "ADM_FORM",
+    ):  # the kinds of blocks that a config names
         form = getattr(reference, name_of_form)
-        kinds = {field: replacement for field, value in vars(form).items() if value is whole}
+        kinds = {
+            field: replacement for field, value in vars(form).items() if value is whole
+        }
         monkeypatch.setattr(reference, name_of_form, dataclasses.replace(form, **kinds))
     try:
         error = mutation.compare()
     except AssertionError:
         return  # it takes other steps than the reference
-    assert not error <= 1e3 * BAR, f"{name}: the comparison says {error:.1e}, and would have let it pass"
+    assert not error <= 1e3 * BAR, (
+        f"{name}: the comparison says {error:.1e}, and would have let it pass"
+    )
 
 
 @pytest.mark.parametrize(
-    "compare", [ddpm, adm, published, published_classifier, ddim, ddim_of_v, ancestral, dpm, losses, clip_model]
+    "compare",
+    [
+        ddpm,
+        adm,
+        published,
+        published_classifier,
+        ddim,
+        ddim_of_v,
+        ancestral,
+        dpm,
+        losses,
+        clip_model,
+    ],
 )
 def test_nothing_broken_passes(compare):
     assert compare() < BAR

@@ -1,10 +1,19 @@
-"""Our samplers against diffusers' schedulers, step by step, with a toy in the network's place: float64."""
+"""Our samplers against diffusers' schedulers, step by step, with a toy in the network's
+place: float64.
+"""
 
 import pytest
 from diffusers import DDIMScheduler
 
 from minilib.diffusion.schedule import even
-from tests.parity.reference import BAR, PREDICTIONS, T, ancestral_error, ddim_error, dpm_error
+from tests.parity.reference import (
+    BAR,
+    PREDICTIONS,
+    T,
+    ancestral_error,
+    ddim_error,
+    dpm_error,
+)
 
 kinds = pytest.mark.parametrize("kind", PREDICTIONS)
 spacings = pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

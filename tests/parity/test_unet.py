@@ -1,4 +1,6 @@
-"""Our U-Net against diffusers' UNet2DModel: float64, every tensor random, outputs and gradients."""
+"""Our U-Net against diffusers' UNet2DModel: float64, every tensor random, outputs and
+gradients.
+"""
 
 from dataclasses import replace
 

@@ -11,9 +11,8 @@ import pytest
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 os.environ.setdefault("MINILIB_BUDGET", "quick")
-os.environ.setdefault(
-    "JUPYTER_PLATFORM_DIRS", "1"
-)  # else jupyter_core warns in every worker
+# else jupyter_core warns in every worker
+os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

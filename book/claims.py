@@ -37,9 +37,11 @@ INTRODUCTION = f"""\
 Each chapter says what its authors claimed, and measures it.
 This page lists every claim and what came out.
 
-- **{HOLDS}**: the difference that the claim predicts is there, in the direction that it predicts.
+- **{HOLDS}**: the difference that the claim predicts is there, in the direction \
+that it predicts.
 - **{FAILS}**: the difference is there, and it goes the other way.
-- **{INCONCLUSIVE}**: the difference is smaller than the noise between seeds lets us tell.
+- **{INCONCLUSIVE}**: the difference is smaller than the noise between seeds lets us \
+tell.
 
 Both sides of a comparison share their seed, and the difference is taken seed by seed.
 The rule is the same everywhere: {RULE}.
@@ -47,7 +49,8 @@ Numbers are the median over the seeds, ± the standard deviation.
 The quick budget is what the chapter runs on a page.
 At full size the same cell trains longer, on more data (`make evidence`).
 
-<!-- Written by `make claims` from the chapters, book/chapters.yml and book/evidence/. -->
+<!-- Written by `make claims` from the chapters, book/chapters.yml and \
+book/evidence/. -->
 """
 
 

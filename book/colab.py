@@ -20,25 +20,24 @@ import yaml
 from book.common import ROOT, notebook_text, read_notebook, tags, tell, write_whole
 
 CONFIG = "_config.yml"
-PAGES = (
-    "README.md",
-    "CITATION.cff",
-    "CONTRIBUTING.md",
-    "book/*.md",
-)  # places that tell a reader where the repository is
+# places that tell a reader where the repository is
+PAGES = "README.md", "CITATION.cff", "CONTRIBUTING.md", "book/*.md"
 ADDRESS = re.compile(
-    r"((?:git clone |git\+|repository-code: ))https://github\.com/[\w.-]+/[\w-]+(?:\.git)?"
+    r"((?:git clone |git\+|repository-code: ))"
+    r"https://github\.com/[\w.-]+/[\w-]+(?:\.git)?"
 )
 COLAB_LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
 INSTALL_CELL = """\
-# Installs the book's library where it is missing, as on Colab; elsewhere this cell does nothing.
+# Installs the book's library where it is missing, as on Colab; elsewhere this cell \
+does nothing.
 try:
     import minilib
 except ModuleNotFoundError:
     import subprocess
     import sys
 
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "git+{url}@{branch}"])"""
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", \
+"git+{url}@{branch}"])"""
 
 
 def repository(root: Path = ROOT) -> tuple[str, str]:
@@ -69,7 +68,8 @@ def colab_badge(url: str, branch: str, notebook: str) -> str:
     a badge is a remote image.
     """
     owner_and_name = url.removeprefix("https://github.com/")
-    return f"[Open in Colab](https://colab.research.google.com/github/{owner_and_name}/blob/{branch}/{notebook})"
+    address = f"https://colab.research.google.com/github/{owner_and_name}"
+    return f"[Open in Colab]({address}/blob/{branch}/{notebook})"
 
 
 def notebook_problems(notebook: Any, path: str, url: str, branch: str) -> list[str]:

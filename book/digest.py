@@ -18,9 +18,9 @@ from typing import Any
 from book.common import ROOT
 from book.sources import definitions, module_file, named, parse_cell, resolved_imports
 
-Reference = tuple[
-    str, str
-]  # a module of minilib and a name in it; the name "" is what the module runs when imported
+# a module of minilib and a name in it; the name "" is what the module runs when
+# imported
+Reference = tuple[str, str]
 
 
 @cache
@@ -55,10 +55,8 @@ def used(tree: ast.AST, bound: dict[str, Reference]) -> Iterator[Reference]:
             and node.value.id in bound
         ):
             holder, name = bound[node.value.id]
-            yield (
-                (f"{holder}.{name}" if name else holder),
-                node.attr,
-            )  # plot.show, where plot is a module
+            # plot.show, where plot is a module
+            yield ((f"{holder}.{name}" if name else holder), node.attr)
         if isinstance(node, ast.Name) and node.id in bound:
             yield bound[node.id]
 
@@ -75,9 +73,8 @@ def reached(start: list[Reference]) -> dict[str, str]:
         if path is None or f"{holder}.{name}" in found:
             continue
         own, imported, other = module(holder, path.read_text(encoding="utf-8"))
-        if (
-            name in imported and name not in own
-        ):  # handed on by the module that it was imported from
+        # handed on by the module that it was imported from
+        if name in imported and name not in own:
             todo.append(imported[name])
             continue
         if name and name not in own:  # a submodule: all that matters is what it runs
@@ -103,9 +100,8 @@ def weights_named(sources: list[str]) -> dict[str, str]:
         for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
-    beginnings = tuple(
-        text for text in texts if len(text) > 5
-    )  # an f-string gives the part before its first brace
+    # an f-string gives the part before its first brace
+    beginnings = tuple(text for text in texts if len(text) > 5)
     cards = sorted((ROOT / "minilib" / "weights").glob("*.json"))
     return {
         card.stem: sha256(card) for card in cards if card.stem.startswith(beginnings)

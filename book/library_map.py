@@ -121,7 +121,9 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """The text of CONTRIBUTING.md with what stands between the two marks written anew."""
+    """The text of CONTRIBUTING.md with what stands between the two marks written
+    anew.
+    """
     before, rest = text.split(START)
     return f"{before}{START}\n\n{drawing()}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
 

@@ -25,9 +25,8 @@ class Page:
     """A Markdown file, or a notebook, as pieces of Markdown with the place of each."""
 
     path: Path
-    pieces: tuple[
-        tuple[str, str], ...
-    ]  # ("README.md:" or "chapters/01_name.ipynb:cell 3, line ", text)
+    # ("README.md:" or "chapters/01_name.ipynb:cell 3, line ", text)
+    pieces: tuple[tuple[str, str], ...]
 
     @cached_property
     def anchors(self) -> set[str]:
@@ -41,7 +40,9 @@ class Page:
 
 
 def pages() -> dict[Path, Page]:
-    """Every text of the book: Markdown at the top level and in book/, and the chapters."""
+    """Every text of the book: Markdown at the top level and in book/, and the
+    chapters.
+    """
     found: dict[Path, Page] = {}
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")]):
         found[path] = Page(

@@ -29,13 +29,8 @@ PARSER = create_md_parser(
     RendererHTML,
 )
 DIRECTIVE = re.compile(r"\{([\w:-]+)\}\s*(.*)")
-VERBATIM = {
-    "code",
-    "code-block",
-    "code-cell",
-    "math",
-    "raw",
-}  # directives whose content is no Markdown
+# directives whose content is no Markdown
+VERBATIM = {"code", "code-block", "code-cell", "math", "raw"}
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,8 @@ def mirrored(module: str, names: list[str]) -> str:
         raise ValueError(
             f"{module} defines no {', '.join(missing)}: correct the cell's first line"
         )
-    sources = dict.fromkeys(
-        known[name] for name in names
-    )  # an assignment to two names is written once
+    # an assignment to two names is written once
+    sources = dict.fromkeys(known[name] for name in names)
     return f"# {module}: {', '.join(names)}\n" + "\n\n\n".join(sources)
 
 
@@ -147,8 +146,11 @@ def name_problems(notebooks: dict[Path, Any]) -> list[str]:
             where = f"{shown(path)}, cell {number}"
             if not owned and name in public:
                 line = f"# {public[name]}: {name}"
-                problems.append(f"{where} defines {name}, which the library owns: import it, or rename a draft, "
-                                f"or begin the cell with {line!r} and run: make mirror")  # fmt: skip
+                problems.append(
+                    f"{where} defines {name}, which the library owns: import it, or "
+                    f"rename a draft, or begin the cell with {line!r} and run: make "
+                    "mirror"
+                )
             elif name in first and (owned or first[name] != path):
                 problems.append(
                     f"{where} defines {name}, which {shown(first[name])} "

@@ -95,6 +95,7 @@ def quantised(png: bytes) -> bytes:
         reduced = whole.quantize(
             colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
         )
+        # of 255
         if (
             max(
                 ImageStat.Stat(
@@ -102,7 +103,7 @@ def quantised(png: bytes) -> bytes:
                 ).mean
             )
             <= 2
-        ):  # of 255
+        ):
             smaller = io.BytesIO()
             reduced.save(smaller, "PNG", optimize=True)
             return min(png, smaller.getvalue(), key=len)
@@ -115,7 +116,9 @@ def quantised_text(png: str) -> str:
 
 
 def make_small(notebook: Any) -> None:
-    """Store the pictures of all outputs, those inside of HTML too, as `quantised` does."""
+    """Store the pictures of all outputs, those inside of HTML too, as `quantised`
+    does.
+    """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -155,18 +158,16 @@ def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:
         False,
         True,
     )
-    client.extra_arguments = [
-        "--log-level=ERROR"
-    ]  # ipykernel warns at each start that it talks over TCP
+    # ipykernel warns at each start that it talks over TCP
+    client.extra_arguments = ["--log-level=ERROR"]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = None, []
     try:
         client.execute(env=environment())
     except (CellControlSignal, DeadKernelError) as error:
-        message = re.sub(
-            r"\x1b\[[\d;]*m", "", str(error)
-        )  # without the traceback's colours
+        # without the traceback's colours
+        message = re.sub(r"\x1b\[[\d;]*m", "", str(error))
         raise SystemExit(
             f"{shown(path)} is unchanged, since a cell failed.\n{message}"
         ) from None
@@ -178,9 +179,8 @@ def run(path: Path) -> None:
     its outputs.
     """
     notebook = read_notebook(path)
-    stamp = {
-        "executed": digest(notebook)
-    }  # before the cells run: it is this code that gives the outputs
+    # before the cells run: it is this code that gives the outputs
+    stamp = {"executed": digest(notebook)}
     execute(notebook, path)
     make_small(notebook)
     notebook.metadata["drawn_from_noise"] = stamp

@@ -15,7 +15,9 @@ OUTLINE = Path(__file__).with_name("chapters.yml")
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter. The comment at the head of chapters.yml says what each field holds."""
+    """One chapter. The comment at the head of chapters.yml says what each field
+    holds.
+    """
 
     slug: str
     label: str

@@ -51,7 +51,9 @@ def claim(id: str) -> tuple[dict[str, Any], Path]:
 
 
 def card_text(name: str, way: str, form: str = "") -> tuple[str, Path]:
-    """A number of a card, where `way` leads, such as samples.fd; and the card's file."""
+    """A number of a card, where `way` leads, such as samples.fd; and the card's
+    file.
+    """
     path = CARDS / f"{name}.json"
     value = json.loads(path.read_text(encoding="utf-8"))
     for key in way.split("."):

@@ -78,45 +78,60 @@ COLUMNS = {
 INTRO = """\
 # Scoreboard
 
-Every model of the book that draws, on the same pictures, by the same measures, in one table.
-`make scoreboard` writes this page from the cards of the weights that ship; no number on it is typed.
+Every model of the book that draws, on the same pictures, by the same measures, in one \
+table.
+`make scoreboard` writes this page from the cards of the weights that ship; no number \
+on it is typed.
 
-Each model draws 10,000 pictures, and each is compared with the same 10,000 training digits, in the 128 features of our own digit classifier ({accuracy:.2%} right on the test digits).
+Each model draws 10,000 pictures, and each is compared with the same 10,000 training \
+digits, in the 128 features of our own digit classifier ({accuracy:.2%} right on the \
+test digits).
 [How good is a generator?](../chapters/05_measuring.ipynb) derives the measures.
-FD is the Fréchet distance and KID the kernel distance of those features; precision asks whether a drawn picture could be real, recall whether a real one could be drawn; the classifier score is the Inception Score with our classifier, between 1 and 10.
-None of them is the number of a paper: those use another network, so compare rows, not pages.
+FD is the Fréchet distance and KID the kernel distance of those features; precision \
+asks whether a drawn picture could be real, recall whether a real one could be drawn; \
+the classifier score is the Inception Score with our classifier, between 1 and 10.
+None of them is the number of a paper: those use another network, so compare rows, not \
+pages.
 The first row is what 10,000 *real* test digits score: nobody has to do better.
-"""  # noqa: E501 - one sentence a line
+"""
 SHIPPED = """
 ## The story in one table
 
 The weights that ship, from the oldest idea to the newest.
-Mean ± standard deviation over five *sampling* seeds: what the luck of the draw does to one trained model, of training seed 0.
+Mean ± standard deviation over five *sampling* seeds: what the luck of the draw does \
+to one trained model, of training seed 0.
 "After a minute" is the FD of the same recipe at the quick budget, from the next table.
 Times are wall times on {machine}; machines differ, so read them as ratios.
 
-"""  # noqa: E501
+"""
 QUICK = """
 ## A laptop's minute
 
 The same recipes, stopped at the quick budget of the chapters, in detail.
-Mean ± standard deviation over three *training* seeds, 0 to 2, each with one draw: what the luck of the training does.
+Mean ± standard deviation over three *training* seeds, 0 to 2, each with one draw: \
+what the luck of the training does.
 
 """
 OBEDIENCE = """
 ## What they are told
 
 From the conditional GAN on, models can be told what to draw.
-Digits are judged by our classifier; portraits and scenes by a checker without any learned part, on prompts with a pair of attributes that training never showed together.
+Digits are judged by our classifier; portraits and scenes by a checker without any \
+learned part, on prompts with a pair of attributes that training never showed \
+together.
 
 | model | asked for | so it is | parameters | training |
 | --- | --- | ---: | ---: | ---: |
-"""  # noqa: E501
+"""
 OUTRO = """
-An autoencoder draws by decoding codes from the Gaussian that fits its training codes; [its chapter](../chapters/01_autoencoder.ipynb) shows why that goes wrong.
-The conditional GAN and the diffusion models draw every digit equally often, as the training digits come; the test digits come a little less evenly, so that these models can pass their FD and KID.
-The diffusion models draw in 20 steps of DDIM with η = 0.5, the number of network calls that their drawing time is for.
-"""  # noqa: E501
+An autoencoder draws by decoding codes from the Gaussian that fits its training codes; \
+[its chapter](../chapters/01_autoencoder.ipynb) shows why that goes wrong.
+The conditional GAN and the diffusion models draw every digit equally often, as the \
+training digits come; the test digits come a little less evenly, so that these models \
+can pass their FD and KID.
+The diffusion models draw in 20 steps of DDIM with η = 0.5, the number of network \
+calls that their drawing time is for.
+"""
 
 
 def cell(values: list[float], decimals: int) -> str:

@@ -23,9 +23,8 @@ from book.quoted import CLAIM_MIME, Quoted
 
 EVIDENCE = Path(__file__).with_name("evidence")
 PLANNED_PAGE = "book/coming"
-FOLDED = re.compile(
-    r"# @title (.+)"
-)  # the line that names a folded cell, on Colab and here
+# the line that names a folded cell, on Colab and here
+FOLDED = re.compile(r"# @title (.+)")
 LONGEST_ARC = 12  # rows; a longer arc bulges no further
 
 
@@ -61,7 +60,8 @@ class Lineage(OutlineDirective):
                 rows[chapter.number] = row
                 row += 1
         body = "".join(self.part(i, part, rows) for i, part in enumerate(parts, 1))
-        text = f'<nav class="lineage" aria-label="The chapters, and what each grows from"><ol>{body}</ol></nav>'
+        label = "The chapters, and what each grows from"
+        text = f'<nav class="lineage" aria-label="{label}"><ol>{body}</ol></nav>'
         return [nodes.raw("", text, format="html")]
 
     def part(self, index: int, part: Part, rows: dict[int, int]) -> str:
@@ -82,12 +82,14 @@ class Lineage(OutlineDirective):
         )
         arcs = "".join(_arc(rows[chapter.number] - rows[n]) for n in chapter.needs)
         grows = (
-            f'<span class="visually-hidden">, grows from {_chapters(chapter.needs)}</span>'
+            '<span class="visually-hidden">, grows from '
+            f"{_chapters(chapter.needs)}</span>"
             if chapter.needs
             else ""
         )
         state = "is-written" if self.is_written(chapter) else "is-planned"
-        return f'<li class="{state}">{arcs}<a href="{self.address(chapter)}">{text}{grows}</a></li>'
+        link = f'<a href="{self.address(chapter)}">{text}{grows}</a>'
+        return f'<li class="{state}">{arcs}{link}</li>'
 
     def address(self, chapter: Chapter) -> str:
         """Where the row leads: to the chapter, or to what is planned of it."""
@@ -107,7 +109,10 @@ def _arc(span: int) -> str:
     path = (
         '<path d="M100,0 C-33,0 -33,100 100,100" vector-effect="non-scaling-stroke"/>'
     )
-    size = f'style="--span:{span};--reach:{reach:.2f}" viewBox="0 0 100 100" preserveAspectRatio="none"'
+    size = (
+        f'style="--span:{span};--reach:{reach:.2f}" '
+        'viewBox="0 0 100 100" preserveAspectRatio="none"'
+    )
     return f'<svg class="arc" {size} aria-hidden="true">{path}</svg>'
 
 
@@ -195,9 +200,8 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
             output.get("data", {}).pop(CLAIM_MIME, None)
         for id in tags(cell, "claim:"):
             path = EVIDENCE / f"{id}.json"
-            app.env.note_dependency(
-                str(path)
-            )  # also while it is missing, so that its arrival is seen
+            # also while it is missing, so that its arrival is seen
+            app.env.note_dependency(str(path))
             if path.exists():
                 text = evidence_text(
                     path, notebook.metadata.get("drawn_from_noise", {}).get("executed")

@@ -87,9 +87,10 @@ def guided_digits(side: int = 8) -> Tensor:
         noise.expand(-1, side, -1, -1, -1).flatten(0, 1),
         torch.arange(side).repeat(side),
     )
-    log_probability = lambda x_t, t: (
-        -F.cross_entropy(classifier(x_t, t), y, reduction="none")
-    )  # noqa: E731
+
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
+        return -F.cross_entropy(classifier(x_t, t), y, reduction="none")
+
     free = denoiser(diffusion(), COSINE, V)
     return last(
         ddim(

@@ -26,10 +26,8 @@ from minilib.recipes.scores import digit_eyes, reference_digits
 from minilib.weights import HERE, card, load_pretrained
 
 SAMPLING_SEEDS, TRAINING_SEEDS, DRAWN = range(5), range(3), 10_000
-COMPARED = {
-    "pairs_by_words",
-    "pairs_by_vector",
-}  # with each other, at the quick budget; nobody needs the full one
+# with each other, at the quick budget; nobody needs the full one
+COMPARED = {"pairs_by_words", "pairs_by_vector"}
 
 
 def retrain(recipe: Recipe, seed: int | None = None) -> None:

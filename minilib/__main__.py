@@ -22,9 +22,8 @@ def train(options: argparse.Namespace) -> None:
     name = recipes.get(options.name).name
     folder = options.out or Path("runs") / name
     checkpoint = folder / f"{name}.checkpoint.safetensors"
-    first = (
-        os.environ.get("RANK", "0") == "0"
-    )  # under torchrun the others may find what the first just wrote
+    # under torchrun the others may find what the first just wrote
+    first = os.environ.get("RANK", "0") == "0"
     if first and checkpoint.exists() and not options.resume:
         raise FileExistsError(
             f"{checkpoint} exists: go on with --resume, choose another --out, or "
@@ -41,9 +40,8 @@ def sample(options: argparse.Namespace) -> None:
     """Draw 64 pictures from the shipped weights of a recipe, or from those in
     --weights, as a PNG grid.
     """
-    from minilib.plot import (
-        tile,
-    )  # matplotlib is slow to import, and only this command needs it
+    # matplotlib is slow to import, and only this command needs it
+    from minilib.plot import tile
 
     recipe = recipes.get(options.name)
     if recipe.sample is None:

@@ -45,9 +45,8 @@ class LinearAutoencoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decode(
-            self.encode(x)
-        )  # (B, C, H, W) → (B, code_dim) → (B, C, H, W)
+        # (B, C, H, W) → (B, code_dim) → (B, C, H, W)
+        return self.decode(self.encode(x))
 
 
 class Encoder(nn.Module):
@@ -151,8 +150,7 @@ def sample_fitted_gaussian(z: Tensor, n: int, generator: torch.Generator) -> Ten
     """
     if z.ndim != 2 or len(z) <= z.shape[1]:
         raise ValueError(f"expected z of shape (N, D) with N > D, got {tuple(z.shape)}")
-    root = torch.linalg.cholesky(
-        torch.cov(z.T).reshape(z.shape[1], -1)
-    )  # (D, D), root @ root.T is the covariance
+    # (D, D), root @ root.T is the covariance
+    root = torch.linalg.cholesky(torch.cov(z.T).reshape(z.shape[1], -1))
     eps = torch.randn(n, z.shape[1], generator=generator, dtype=z.dtype)
     return z.mean(dim=0) + eps @ root.T

@@ -182,7 +182,10 @@ class Claim:
             "<tr><th>comparison</th><th>larger</th><th>smaller</th><th>difference ± "
             "std</th></tr>"
         )
-        table = f'<table class="claim"><thead>{columns}</thead><tbody>{rows}</tbody></table>'
+        table = (
+            f'<table class="claim"><thead>{columns}</thead>'
+            f"<tbody>{rows}</tbody></table>"
+        )
         note = (
             f"<p>Medians over seeds {', '.join(map(str, self.seeds))}, paired by seed; "
             f"{budget_name()} budget.</p>"

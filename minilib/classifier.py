@@ -57,9 +57,8 @@ def jitter(
     """x (B, C, H, W), each picture turned, moved (in half widths) and zoomed at random,
     by at most so much.
     """
-    angle, dx, dy, scale = (2 * draw.uniform(4) - 1).unbind(
-        dim=1
-    )  # (B,) each, in [-1, 1)
+    # (B,) each, in [-1, 1)
+    angle, dx, dy, scale = (2 * draw.uniform(4) - 1).unbind(dim=1)
     angle = angle * math.radians(degrees)
     scale = 1 + zoom * scale
     cos, sin = scale * angle.cos(), scale * angle.sin()
@@ -67,9 +66,8 @@ def jitter(
         -1, 2, 3
     )
     grid = F.affine_grid(affine, list(x.shape), align_corners=False)
-    return (
-        F.grid_sample(x + 1, grid, align_corners=False) - 1
-    )  # what comes in from outside is paper: -1
+    # what comes in from outside is paper: -1
+    return F.grid_sample(x + 1, grid, align_corners=False) - 1
 
 
 def classification_loss(model: nn.Module, x: Tensor, y: Tensor, draw: Draw) -> Tensor:

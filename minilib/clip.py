@@ -66,9 +66,8 @@ class TextTransformer(nn.Module):
                 "with the tokenizer"
             )
         h = self.embed(tokens) + self.position[:L]  # (B, L, width)
-        past = torch.ones(
-            L, L, dtype=torch.bool, device=h.device
-        ).tril()  # a word sees itself and those before
+        # a word sees itself and those before
+        past = torch.ones(L, L, dtype=torch.bool, device=h.device).tril()
         for block in self.blocks:
             h = block(h, past)
         return self.norm(h)
@@ -126,9 +125,8 @@ class CLIP(nn.Module):
     def compare(self, u: Tensor, tokens: Tensor) -> Tensor:
         """Embeddings of pictures u (B, dim), tokens (N, L) → logits (B, N)."""
         with torch.no_grad():
-            self.logit_scale.clamp_(
-                max=math.log(100)
-            )  # in place: a limit in the graph would have no way back down
+            # in place: a limit in the graph would have no way back down
+            self.logit_scale.clamp_(max=math.log(100))
         return self.logit_scale.exp() * u @ self.embed_text(tokens).T  # (B, N)
 
 

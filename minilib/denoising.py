@@ -52,15 +52,17 @@ def salt_and_pepper(x: Tensor, draw: Draw, fraction: float) -> Tensor:
 def erase_square(x: Tensor, draw: Draw, side: int) -> Tensor:
     """Set one square of side × side pixels, anywhere in the picture, to 0."""
     B, _, H, W = x.shape
+    # (B, 2)
     corner = draw.uniform(2) * torch.tensor(
         [H - side + 1, W - side + 1], device=x.device
-    )  # (B, 2)
+    )
     top, left = corner.floor().view(B, 2, 1).unbind(dim=1)  # (B, 1) each
     rows, columns = torch.arange(H, device=x.device), torch.arange(W, device=x.device)
+    # (B, H), (B, W)
     rows, columns = (
         (rows >= top) & (rows < top + side),
         (columns >= left) & (columns < left + side),
-    )  # (B, H), (B, W)
+    )
     return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
@@ -182,9 +184,10 @@ class GaussianMixture:
         K).
         """
         variance = self.std**2 + sigma**2
+        # (B, K)
         distance = torch.cdist(
             x, self.means, compute_mode="donot_use_mm_for_euclid_dist"
-        )  # (B, K)
+        )
         constant = x.shape[1] / 2 * math.log(2 * math.pi * variance)
         return self.weights.log() - distance.square() / (2 * variance) - constant
 
@@ -223,9 +226,8 @@ def gaussian_fill(
     among_seen = covariance[seen][:, seen] + ridge * torch.eye(
         int(seen.sum()), dtype=x.dtype
     )
-    weights = torch.linalg.solve(
-        among_seen, covariance[seen][:, ~seen]
-    )  # (seen, hidden)
+    # (seen, hidden)
+    weights = torch.linalg.solve(among_seen, covariance[seen][:, ~seen])
     filled = x.clone()
     filled[:, ~seen] = mean[~seen] + (x[:, seen] - mean[seen]) @ weights
     return filled

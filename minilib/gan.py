@@ -40,9 +40,8 @@ class SpectralNorm(nn.Module):
     @torch.no_grad()
     def iterate(self, matrix: Tensor) -> None:
         v = F.normalize(self.u @ matrix, dim=1)  # (1, the rest)
-        self.u = F.normalize(v @ matrix.T, dim=1).to(
-            self.u
-        )  # (1, rows), in its own precision, whatever autocast does
+        # (1, rows), in its own precision, whatever autocast does
+        self.u = F.normalize(v @ matrix.T, dim=1).to(self.u)
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = weight.flatten(1)
@@ -88,9 +87,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         require_labels(y, len(z), self.classes)
         if y is not None:
-            z = torch.cat(
-                [z, F.one_hot(y, self.classes).to(z.dtype)], dim=1
-            )  # (B, z_dim + classes)
+            # (B, z_dim + classes)
+            z = torch.cat([z, F.one_hot(y, self.classes).to(z.dtype)], dim=1)
         return self.decode(z)
 
 
@@ -239,9 +237,10 @@ def gradient_penalty(
     """
     mix = mix.view(-1, *[1] * (real.ndim - 1))
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    # (B, …)
     (slope,) = torch.autograd.grad(
         discriminator(between).sum(), between, create_graph=True
-    )  # (B, …)
+    )
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
 

@@ -55,13 +55,10 @@ class TextAttention(PlaceAttention):
             .view(B, -1, 2, heads, C // heads)
             .permute(2, 0, 3, 1, 4)
         )
-        k, v = (
-            torch.cat([k, words_k], dim=2),
-            torch.cat([v, words_v], dim=2),
-        )  # (B, heads, H·W + L, C/heads)
-        seen = torch.cat(
-            [context.seen.new_ones(B, H * W), context.seen], dim=1
-        )  # of the words not the padding
+        # (B, heads, H·W + L, C/heads)
+        k, v = torch.cat([k, words_k], dim=2), torch.cat([v, words_v], dim=2)
+        # of the words not the padding
+        seen = torch.cat([context.seen.new_ones(B, H * W), context.seen], dim=1)
         found = (
             attend(q, k, v, seen[:, None, None]).transpose(1, 2).reshape(B, H * W, C)
         )

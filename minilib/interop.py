@@ -107,9 +107,8 @@ def from_adm(state: State, config: UNetConfig) -> dict[str, Tensor]:
             name = name.replace(f".{theirs}", f".{mine}")
         if value.ndim == 3:
             value = value.squeeze(2)
-        if (
-            not name.startswith("pool.") and ".qkv." in name
-        ):  # the pool's are sorted already
+        # the pool's are sorted already
+        if not name.startswith("pool.") and ".qkv." in name:
             name, value = (
                 name.replace(".qkv.", ".attention.qkv."),
                 by_kind(value, config.head_dim),

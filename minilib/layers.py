@@ -61,9 +61,8 @@ class Attention(nn.Module):
         qkv = self.qkv(h).view(B, L, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, D/heads) each
         heads = attend(q, k, v, mask)  # (B, heads, L, D/heads)
-        return self.out(
-            heads.transpose(1, 2).reshape(B, L, D)
-        )  # side by side, then mixed
+        # side by side, then mixed
+        return self.out(heads.transpose(1, 2).reshape(B, L, D))
 
 
 class TransformerBlock(nn.Module):

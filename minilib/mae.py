@@ -26,9 +26,8 @@ def patchify(x: Tensor, patch: int) -> Tensor:
             f"expected pictures whose height and width {patch} divides, got "
             f"{tuple(x.shape)}"
         )
-    return (
-        F.pixel_unshuffle(x, patch).flatten(2).mT
-    )  # (B, C·patch², rows, columns) → (B, P, C·patch²)
+    # (B, C·patch², rows, columns) → (B, P, C·patch²)
+    return F.pixel_unshuffle(x, patch).flatten(2).mT
 
 
 def unpatchify(patches: Tensor, patch: int, size: int) -> Tensor:
@@ -36,9 +35,8 @@ def unpatchify(patches: Tensor, patch: int, size: int) -> Tensor:
     size).
     """
     rows = size // patch
-    return F.pixel_shuffle(
-        patches.mT.unflatten(2, (rows, rows)), patch
-    )  # (B, C·patch², rows, columns) → (B, C, H, W)
+    # (B, C·patch², rows, columns) → (B, C, H, W)
+    return F.pixel_shuffle(patches.mT.unflatten(2, (rows, rows)), patch)
 
 
 def choose_patches(lots: Tensor, keep: int) -> Tensor:
@@ -113,9 +111,8 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, x: Tensor, kept: Tensor) -> Tensor:
         require_images(x, self.shape)
         h = self.embed(patchify(x, self.config.patch)) + self.position  # (B, P, dim)
-        return self.encoder(
-            take(h, kept)
-        )  # (B, K, dim): the hidden patches are not there at all
+        # (B, K, dim): the hidden patches are not there at all
+        return self.encoder(take(h, kept))
 
     def decode(self, z: Tensor, kept: Tensor) -> Tensor:
         seen = self.narrow(z)  # (B, K, decoder_dim)
@@ -132,8 +129,7 @@ def mae_loss(model: MaskedAutoencoder, x: Tensor, draw: Draw, keep: int = 12) ->
     seen: a scalar.
     """
     kept = choose_patches(draw.uniform(model.patches), keep)
-    error = (
-        (model(x, kept) - patchify(x, model.config.patch)).square().mean(dim=2)
-    )  # (B, P)
+    # (B, P)
+    error = (model(x, kept) - patchify(x, model.config.patch)).square().mean(dim=2)
     hidden = hidden_patches(kept, model.patches)
     return (error * hidden).sum() / hidden.sum()

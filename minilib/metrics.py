@@ -171,13 +171,11 @@ def neighbour_radii(x: Tensor, k: int) -> Tensor:
     if k < 1:
         raise ValueError(f"expected k ≥ 1 neighbours, got {k}")
     (x,) = as_features(x, at_least=k + 1)
-    radii = torch.empty(
-        len(x), dtype=x.dtype
-    )  # filled in place: kept one by one, small results fragment the memory
+    # filled in place: kept one by one, small results fragment the memory
+    radii = torch.empty(len(x), dtype=x.dtype)
     for rows, found in zip(in_rows(x, len(x)), in_rows(radii, len(x)), strict=True):
-        found[:] = (
-            distances(rows, x).topk(k + 1, largest=False).values[:, k]
-        )  # place 0 is the row itself
+        # place 0 is the row itself
+        found[:] = distances(rows, x).topk(k + 1, largest=False).values[:, k]
     return radii
 
 
@@ -216,9 +214,8 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
         in_rows(neighbour_radii(real, k), len(fake)),
         strict=True,
     ):
-        hits = (distances(rows, fake) < radii[:, None]).sum(
-            dim=1
-        )  # fakes in each ball of the block
+        # fakes in each ball of the block
+        hits = (distances(rows, fake) < radii[:, None]).sum(dim=1)
         inside, covered = inside + int(hits.sum()), covered + int((hits > 0).sum())
     return inside / (k * len(fake)), covered / len(real)
 

@@ -38,16 +38,16 @@ class AttentionPool(nn.Module):
                 f"{tuple(h.shape)}"
             )
         places = h.flatten(2)  # (B, C, L)
+        # (B, C, 1 + L)
         places = (
             torch.cat([places.mean(dim=2, keepdim=True), places], dim=2) + self.position
-        )  # (B, C, 1 + L)
+        )
         qkv = self.qkv(places.transpose(1, 2)).view(
             B, -1, 3, C // self.head_dim, self.head_dim
         )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, 1 + L, head_dim) each
-        return self.out(
-            attend(q[:, :, :1], k, v).reshape(B, C)
-        )  # the mean's answer alone
+        # the mean's answer alone
+        return self.out(attend(q[:, :, :1], k, v).reshape(B, C))
 
 
 class NoisyClassifier(nn.Module):

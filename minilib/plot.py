@@ -40,12 +40,8 @@ PALETTE = (
     "#000000",
     "#F0E442",
 )
-CLASS_COLOURS = (
-    *PALETTE[:7],
-    "#8A6A2F",
-    "#6A3D9A",
-    "#9A9A9A",
-)  # ten, none of them pale
+# ten, none of them pale
+CLASS_COLOURS = *PALETTE[:7], "#8A6A2F", "#6A3D9A", "#9A9A9A"
 LINES = (
     "-",
     "--",
@@ -58,10 +54,9 @@ LINES = (
 )
 MARKERS = "os^Dv*Xp"
 
-DPI, SHARPNESS = (
-    100,
-    2,
-)  # an inch of a figure is 100 pixels of the page, drawn as 2 × 2 dots each for sharp screens
+# an inch of a figure is 100 pixels of the page, drawn as 2 × 2 dots each for sharp
+# screens
+DPI, SHARPNESS = 100, 2
 # a picture with noise of level 2 or so stays below it, the white of a picture in [0,
 # 255] far above
 LARGEST = 10.0
@@ -202,9 +197,10 @@ def sheet_axes(sheet: np.ndarray, left: int) -> tuple[Figure, Axes]:
     the sheet is one of these.
     """
     height, width = sheet.shape[0], left + sheet.shape[1]
+    # it rounds down
     figure = Figure(
         ((width + 0.01) / DPI, (height + 0.01) / DPI), dpi=DPI, facecolor="white"
-    )  # it rounds down
+    )
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -370,7 +366,8 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
 
     require_alt(alt)
     text = (
-        f'<figcaption style="max-width:44em;margin-top:.4em">{escape(caption)}</figcaption>'
+        '<figcaption style="max-width:44em;margin-top:.4em">'
+        f"{escape(caption)}</figcaption>"
         if caption
         else ""
     )
@@ -385,7 +382,9 @@ def show(figure: Figure, alt: str, caption: str | None = None) -> None:
 
 
 def to_png(frame: Frame) -> bytes:
-    """A figure, or a picture (C, H, W) in [-1, 1], as a PNG. Raises what `tile` raises."""
+    """A figure, or a picture (C, H, W) in [-1, 1], as a PNG. Raises what `tile`
+    raises.
+    """
     image = (
         render(frame)
         if isinstance(frame, Figure)
@@ -435,9 +434,11 @@ def require_alt(alt: str) -> None:
 # What the slider's <input> does when it moves; no double quotes, for it stands between
 # two.
 SWAP = (
-    "const slider=this.closest('.frame-slider'),label=JSON.parse(this.dataset.labels)[this.value];"
+    "const slider=this.closest('.frame-slider'),"
+    "label=JSON.parse(this.dataset.labels)[this.value];"
     "slider.querySelector('img').src=this.dataset.frames.split(' ')[this.value];"
-    "slider.querySelector('output').textContent=label;this.setAttribute('aria-valuetext',label)"
+    "slider.querySelector('output').textContent=label;"
+    "this.setAttribute('aria-valuetext',label)"
 )
 
 
@@ -499,11 +500,16 @@ class FrameSlider:
         # itself
         return (
             f'<div class="frame-slider">{self.image(0)}'
-            '<label style="display:flex;gap:.7em;align-items:center;max-width:36em;margin-top:.5em">'
-            f'<span>{name}</span><input type="range" min="0" max="{last}" value="0" autocomplete="off" '
-            f'aria-label="{name}" aria-valuetext="{label}" style="flex:1" data-lm-suppress-shortcuts="true" '
-            f'data-labels="{escape(json.dumps(self.labels))}" data-frames="{" ".join(map(data_uri, self.pngs))}" '
-            f'oninput="{SWAP}"><output style="min-width:{max(map(len, self.labels))}ch">{label}</output></label></div>'
+            '<label style="display:flex;gap:.7em;align-items:center;max-width:36em;'
+            f'margin-top:.5em"><span>{name}</span>'
+            f'<input type="range" min="0" max="{last}" value="0" autocomplete="off" '
+            f'aria-label="{name}" aria-valuetext="{label}" style="flex:1" '
+            'data-lm-suppress-shortcuts="true" '
+            f'data-labels="{escape(json.dumps(self.labels))}" '
+            f'data-frames="{" ".join(map(data_uri, self.pngs))}" '
+            f'oninput="{SWAP}">'
+            f'<output style="min-width:{max(map(len, self.labels))}ch">{label}'
+            "</output></label></div>"
         )
 
     def widget(self) -> Any:

@@ -104,7 +104,9 @@ def coloured(parts: list[str], kind: str, **says: str) -> Layer:
 def saying(
     kind: str, value: str, parts: list[str], colours: Iterable[str] = (FRAMES,)
 ) -> Layer:
-    """Every part in every colour, all saying that the attribute `kind` has that value."""
+    """Every part in every colour, all saying that the attribute `kind` has that
+    value.
+    """
     colours = list(colours)
     return painted(parts, colours, {kind: [value] * len(parts) * len(colours)})
 
@@ -212,9 +214,8 @@ def recognise_block(x: Tensor) -> list[Found]:
     """`recognise` for a few pictures (N, 16, 16, 3) in [0, 1]: the better of two fits,
     with a hat and without.
     """
-    best: dict[
-        str, Tensor
-    ] = {}  # of each value of an attribute the least misfit found, (N, values)
+    # of each value of an attribute the least misfit found, (N, values)
+    best: dict[str, Tensor] = {}
     for hats in (slice(0, 1), slice(1, None)):
         chosen = descend(x, hats)
         for name, layer in layers().items():

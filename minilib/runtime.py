@@ -40,9 +40,8 @@ def device(name: str | None = None) -> torch.device:
         raise ValueError(
             f"unknown device {name!r}: use 'cpu', 'cuda', 'cuda:1' or 'mps'"
         )
-    if (
-        wanted.type == "cuda" and wanted.index is None and "LOCAL_RANK" in os.environ
-    ):  # torchrun: to each its own
+    # torchrun: to each its own
+    if wanted.type == "cuda" and wanted.index is None and "LOCAL_RANK" in os.environ:
         wanted = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise RuntimeError(

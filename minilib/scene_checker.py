@@ -40,8 +40,14 @@ def all_bound(things: list[Seen], claims: Claims) -> bool:
 
 def judge(view: View, claims: Claims) -> dict[str, list[bool]]:
     """Category by category, which of a caption's claims a picture fulfils."""
-    right = {name: [enough(view.things, claims, name, told.attributes[name]) for told in claims.phrases
-                    if name in told.attributes] for name in ATTRIBUTES}  # fmt: skip
+    right = {
+        name: [
+            enough(view.things, claims, name, told.attributes[name])
+            for told in claims.phrases
+            if name in told.attributes
+        ]
+        for name in ATTRIBUTES
+    }
     right["count"] = [sum(fits(thing, told) for thing in view.things) == told.count
                       for told in claims.phrases if told.count]  # fmt: skip
     right["binding"] = (

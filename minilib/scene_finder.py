@@ -115,15 +115,23 @@ def stamps(blur: float) -> Stamps:
     blurred.
     """
     halves = [(down, across) for down in (0, 0.5) for across in (0, 0.5)]
-    things = [Thing(shape, "red", size, texture, (16 + across) / SIZE, (16 + down) / SIZE)
-              for shape, size, texture in KINDS for down, across in halves]  # fmt: skip
+    things = [
+        Thing(shape, "red", size, texture, (16 + across) / SIZE, (16 + down) / SIZE)
+        for shape, size, texture in KINDS
+        for down, across in halves
+    ]
     inside, dark = coverage(things, SIZE)
-    cover, bright = (torch.from_numpy(ndimage.gaussian_filter(F.pad(part, (17, 17, 17, 17)).numpy(), (0, blur, blur)))
-                     for part in (inside, inside * (1 - (1 - DARK) * dark)))  # fmt: skip
+    cover, bright = (
+        torch.from_numpy(
+            ndimage.gaussian_filter(
+                F.pad(part, (17, 17, 17, 17)).numpy(), (0, blur, blur)
+            )
+        )
+        for part in (inside, inside * (1 - (1 - DARK) * dark))
+    )
     level = (bright / cover.clamp(min=1e-3)).clamp(DARK, 1)[:, None]
-    near = 1 - (level - LEVELS[:, None, None]).abs() / (
-        LEVELS[1] - LEVELS[0]
-    )  # a level between two is a mixture
+    # a level between two is a mixture
+    near = 1 - (level - LEVELS[:, None, None]).abs() / (LEVELS[1] - LEVELS[0])
     shares = (cover[:, None] * near.clamp(min=0)).view(-1, 2, 2, len(LEVELS), 66, 66)
     return Stamps(
         shares.unfold(4, SIZE, 1).unfold(5, SIZE, 1).permute(0, 1, 2, 4, 5, 3, 6, 7)
@@ -155,11 +163,8 @@ class Drawn:
         """The things that differ in one attribute at most, where it is and half a pixel
         away.
         """
-        shape, size, texture = (
-            self.kind // 9,
-            self.kind // 3 % 3,
-            self.kind % 3,
-        )  # KINDS are in the order of these
+        # KINDS are in the order of these
+        shape, size, texture = self.kind // 9, self.kind // 3 % 3, self.kind % 3
         kinds = {9 * i + self.kind % 9 for i in range(len(SHAPES))}
         kinds |= {9 * shape + 3 * i + texture for i in range(3)} | {
             9 * shape + 3 * size + i for i in range(3)
@@ -236,12 +241,10 @@ def rough(kit: Stamps, x: Tensor, here: Surroundings, at: Tensor) -> Tensor:
     It is soon done, since a mixture of two colours in a pixel counts as the mean of
     their misfits.
     """
-    tints = (
-        palette("things")[:, None, :, None, None] * LEVELS[:, None, None, None]
-    )  # (8, levels, 3, 1, 1)
-    gains = (
-        misfit(x, tints) - misfit(x, here.below)
-    ) * here.through  # (8, levels, 32, 32)
+    # (8, levels, 3, 1, 1)
+    tints = palette("things")[:, None, :, None, None] * LEVELS[:, None, None, None]
+    # (8, levels, 32, 32)
+    gains = (misfit(x, tints) - misfit(x, here.below)) * here.through
     return kit.cut(at).flatten(1) @ gains.flatten(1).T
 
 
@@ -255,11 +258,8 @@ def candidates(table: Tensor, at: Tensor) -> list[Drawn]:
         torch.arange(colours).expand(rows, colours),
     )
     found = []
-    for column in (
-        kind // 9,
-        kind // 3 % 3,
-        kind % 3 * colours + colour,
-    ):  # KINDS are in the order of these quotients
+    # KINDS are in the order of these quotients
+    for column in (kind // 9, kind // 3 % 3, kind % 3 * colours + colour):
         for value in column.unique().tolist():
             found.append(int(table.masked_fill(column != value, torch.inf).argmin()))
     places = [(*at[i // colours].tolist(), i % colours) for i in dict.fromkeys(found)]
@@ -308,9 +308,10 @@ def piece_of(x: Tensor, canvas: Tensor, covered: Tensor) -> np.ndarray | None:
     """
     wrong = F.avg_pool2d(x - canvas, 3, 1, 1).square().sum(dim=0) > STANDS_OUT / 4
     raw = (wrong & (misfit(x, canvas) > STANDS_OUT)).numpy()
+    # no thin lines alone
     wrong = ndimage.binary_propagation(
         ndimage.binary_opening(raw, np.ones((2, 2))), mask=raw
-    )  # no thin lines alone
+    )
     inside = covered.numpy()
     wrong |= ndimage.binary_closing(wrong & inside, np.ones((3, 3))) & inside
     pieces, _ = ndimage.label(wrong)
@@ -399,9 +400,8 @@ def view_of(x: Tensor) -> View:
     pixel.
     """
     rim = torch.cat([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], dim=1)  # (3, 128)
-    far = (
-        (rim.median(dim=1).values - palette("grounds")).square().sum(dim=1)
-    )  # (3 grounds,)
+    # (3 grounds,)
+    far = (rim.median(dim=1).values - palette("grounds")).square().sum(dim=1)
     which = int(far.argmin())
     if not far[which] <= STANDS_OUT / 4:  # so that a NaN is none either
         return View([], None, None)

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 PADDING, START, END = 0, 1, 2
-PIECES = re.compile(
-    r"[一-鿿]|[^\W_一-鿿]+|[^\w\s]|_"
-)  # a Chinese character, a word, or a sign
+# a Chinese character, a word, or a sign
+PIECES = re.compile(r"[一-鿿]|[^\W_一-鿿]+|[^\w\s]|_")
 
 
 def split(text: str) -> list[str]:
-    """Words in lower case, signs, and Chinese characters one by one: "A red-hot 火" → a,
-    red, -, hot, 火.
+    """Words in lower case, signs, and Chinese characters one by one: "A red-hot 火" →
+    a, red, -, hot, 火.
     """
     return PIECES.findall(text.lower())
 

@@ -31,10 +31,8 @@ from minilib.weights import read_tensors, write_tensors
 Batch = tuple[Tensor, ...]
 Loss = Callable[..., Tensor]
 CHECKPOINT_EVERY = 500  # steps between two checkpoints
-CLIP, EMA = (
-    1.0,
-    0.999,
-)  # the bound on the gradient's norm; the decay of the averaged weights
+# the bound on the gradient's norm; the decay of the averaged weights
+CLIP, EMA = 1.0, 0.999
 
 
 def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -189,9 +187,8 @@ class Player:
         )
         objective = Objective(model, loss)
         others = [p for p in model.parameters() if p.requires_grad]
-        with frozen(
-            others, but=self.parameters
-        ):  # DistributedDataParallel waits for whatever requires a gradient now
+        # DistributedDataParallel waits for whatever requires a gradient now
+        with frozen(others, but=self.parameters):
             self.objective = (
                 DistributedDataParallel(objective) if world > 1 else objective
             )
@@ -225,15 +222,13 @@ class Trainer:
         self.run, self.device, self.step = run, device, 0
         self.seconds, self.started = 0.0, time.perf_counter()
         self.rank, self.world = join_processes(device)
-        layout = (
-            torch.channels_last if device.type == "cuda" else torch.preserve_format
-        )  # a GPU's convolutions like it
+        # a GPU's convolutions like it
+        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        turns = (
-            loss if isinstance(loss, Mapping) else {"": loss}
-        )  # the submodule named "" is the model itself
+        # the submodule named "" is the model itself
+        turns = loss if isinstance(loss, Mapping) else {"": loss}
         self.players = [
             Player(model, model.get_submodule(name), own, run, self.world)
             for name, own in turns.items()
@@ -451,9 +446,8 @@ def fit(
     }
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}
     gpus = range(torch.cuda.device_count())
-    with torch.random.fork_rng(
-        gpus
-    ):  # each step seeds the global generator for itself: leave the caller's as it was
+    # each step seeds the global generator for itself: leave the caller's as it was
+    with torch.random.fork_rng(gpus):
         trainer = Trainer(model, loss, run, runtime.device())
         trainer.train(batches, checkpoint, progress)
     losses = (

@@ -41,9 +41,8 @@ class ScaleShift(nn.Module):
         self.norm = nn.GroupNorm(c.groups, channels, c.eps)
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.linear(F.silu(emb))[:, :, None, None].chunk(
-            2, dim=1
-        )  # (B, C, 1, 1) each
+        # (B, C, 1, 1) each
+        scale, shift = self.linear(F.silu(emb))[:, :, None, None].chunk(2, dim=1)
         return self.norm(h) * (1 + scale) + shift
 
 
@@ -217,9 +216,8 @@ class Embedding(nn.Module):
         self.label = nn.Embedding(c.classes, 4 * c.width) if c.classes else None
 
     def forward(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        emb = self.time(
-            step_embedding(t, self.width, next(self.parameters()).dtype)
-        )  # (B, 4·width)
+        # (B, 4·width)
+        emb = self.time(step_embedding(t, self.width, next(self.parameters()).dtype))
         if y is None:
             return emb
         if self.label is None:

@@ -88,9 +88,8 @@ class VAE(nn.Module):
         )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mu, logvar = (
-            self.encoder(x).to(x.dtype).chunk(2, dim=1)
-        )  # (B, 2·code_dim) → (B, code_dim) each
+        # (B, 2·code_dim) → (B, code_dim) each
+        mu, logvar = self.encoder(x).to(x.dtype).chunk(2, dim=1)
         return mu, logvar
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
@@ -166,9 +165,8 @@ def importance_weighted_bound(model: LatentModel, x: Tensor, eps: Tensor) -> Ten
         log_weights.append(
             model.log_likelihood(x, z) + log_prior - log_normal(z, mu, logvar)
         )
-    return torch.stack(log_weights).logsumexp(dim=0) - math.log(
-        len(eps)
-    )  # (K, B) → (B,)
+    # (K, B) → (B,)
+    return torch.stack(log_weights).logsumexp(dim=0) - math.log(len(eps))
 
 
 def sample_vae(model: VAE, n: int, generator: torch.Generator) -> Tensor:
@@ -204,12 +202,12 @@ class ProbabilisticPCA:
                 f"{tuple(x.shape)} and k = {k}"
             )
         mean, directions = principal_components(x, k)
-        variances = (
-            ((x - mean) @ directions.T).square().mean(dim=0)
-        )  # (k,), the largest eigenvalues
+        # (k,), the largest eigenvalues
+        variances = ((x - mean) @ directions.T).square().mean(dim=0)
+        # mean of the others
         sigma2 = ((x - mean).square().mean(dim=0).sum() - variances.sum()) / (
             x.shape[1] - k
-        )  # mean of the others
+        )
         return cls(
             mean, directions.T * (variances - sigma2).clamp(min=0).sqrt(), sigma2
         )
@@ -226,10 +224,11 @@ class ProbabilisticPCA:
         return torch.distributions.MultivariateNormal(self.mean, covariance).log_prob(x)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and logvar of the true posterior p(z|x), (B, k) each: their section 3.1."""
-        M = (
-            self.W.square().sum(dim=0) + self.sigma2
-        )  # (k,), the diagonal of WᵀW + sigma² I
+        """mu and logvar of the true posterior p(z|x), (B, k) each: their section
+        3.1.
+        """
+        # (k,), the diagonal of WᵀW + sigma² I
+        M = self.W.square().sum(dim=0) + self.sigma2
         mu = (x - self.mean) @ self.W / M
         return mu, (self.sigma2 / M).log().expand_as(mu)
 

@@ -43,7 +43,8 @@ def test_shapes_and_range(code_dim, channels, size, n):
 def test_the_encoder_says_what_it_wants(x):
     with pytest.raises(
         ValueError,
-        match=r"expected a floating-point x of shape \(B, 1, 28, 28\) in \[-1, 1\], got torch",
+        match=r"expected a floating-point x of shape \(B, 1, 28, 28\) in \[-1, 1\], "
+        r"got torch",
     ):
         Autoencoder().encode(x)
 

@@ -30,9 +30,8 @@ def test_jitter_moves_ink_but_little_and_brings_in_paper():
     ink = (out + 1).sum(dim=(1, 2, 3)) / 2
     assert out.min() >= -1
     assert out.max() <= 1.0001
-    assert torch.all(
-        (ink > 64 * 0.7) & (ink < 64 * 1.4)
-    )  # area changes by (1 ± 0.12)² at most
+    # area changes by (1 ± 0.12)² at most
+    assert torch.all((ink > 64 * 0.7) & (ink < 64 * 1.4))
     assert (out - x).abs().mean() > 0.01
     assert torch.equal(out[:, :, 0], -torch.ones(64, 1, 28))
 

@@ -107,9 +107,8 @@ def test_the_digits_that_ship(split, count):
     assert y.dtype == torch.int64
     assert len(y) == count
     assert sorted(y.unique().tolist()) == list(range(10))
-    assert (
-        x[:, :, 0].mean() < -0.99 < -0.8 < x.mean() < -0.6
-    )  # paper at the edge, some ink
+    # paper at the edge, some ink
+    assert x[:, :, 0].mean() < -0.99 < -0.8 < x.mean() < -0.6
 
 
 def test_training_digits_are_balanced_and_differ_from_the_test_digits():

@@ -80,9 +80,8 @@ def test_idx_with_a_wrong_magic_byte(place, array, position, value):
     if content[position] == value:
         value = (value + 1) % 256
     content[position] = value
-    if (
-        position == 3 and 1 <= value <= 3
-    ):  # another number of dimensions can be a lawful file: then it is that one
+    # another number of dimensions can be a lawful file: then it is that one
+    if position == 3 and 1 <= value <= 3:
         start = 4 + 4 * value
         shape = (
             struct.unpack(f">{value}I", content[4:start])
@@ -143,9 +142,8 @@ def test_a_gzip_file_with_a_flipped_bit_is_refused_unless_it_says_the_same(
     except ValueError as error:
         assert "flip.gz cannot be read" in str(error)  # noqa: PT017
         return
-    assert (
-        position <= 10
-    )  # bits of the header, or of the first block's, that change nothing
+    # bits of the header, or of the first block's, that change nothing
+    assert position <= 10
 
 
 def header(*shape: int) -> bytes:

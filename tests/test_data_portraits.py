@@ -102,8 +102,12 @@ def test_the_colours_are_where_they_are_said_to_be():
         "",
     )
     x = render([replace(person, top="yellow", beard="no beard", parts=parts)])[0]
-    for place, code in (((0, 0), COLOURS["background"]["pink"]), ((3, 8), COLOURS["hair"]["green"]),
-                        ((12, 7), COLOURS["skin"]["dark"]), ((15, 5), COLOURS["top"]["yellow"])):  # fmt: skip
+    for place, code in (
+        ((0, 0), COLOURS["background"]["pink"]),
+        ((3, 8), COLOURS["hair"]["green"]),
+        ((12, 7), COLOURS["skin"]["dark"]),
+        ((15, 5), COLOURS["top"]["yellow"]),
+    ):
         assert torch.allclose(colour(x, place), torch.tensor(rgb(code)), atol=1e-3), (
             place
         )

@@ -92,9 +92,8 @@ def test_noise_has_the_level_that_was_asked_for():
     levels = add_any_noise(x, draws(400), low=0.1, high=10.0).flatten(1).std(dim=1)
     assert 0.085 < levels.min() < 0.2
     assert 5 < levels.max() < 11.5
-    assert levels.log().mean().item() == pytest.approx(
-        0.0, abs=0.2
-    )  # the middle of log 0.1 … log 10
+    # the middle of log 0.1 … log 10
+    assert levels.log().mean().item() == pytest.approx(0.0, abs=0.2)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 1.0])
@@ -110,10 +109,8 @@ def test_masks_and_salt_hit_the_fraction_that_was_asked_for(fraction):
     assert (salted == -1).float().mean().item() == pytest.approx(fraction / 2, abs=0.01)
     untouched = salted.abs() != 1
     assert torch.equal(salted[untouched], x[untouched])
-    for spoilt in (
-        masked == 0,
-        salted.abs() == 1,
-    ):  # a pixel is hit in all its channels or in none
+    # a pixel is hit in all its channels or in none
+    for spoilt in (masked == 0, salted.abs() == 1):
         assert torch.equal(spoilt.all(dim=1), spoilt.any(dim=1))
 
 
@@ -148,9 +145,8 @@ def test_the_target_is_the_clean_picture():
     loss = denoising_loss(
         identity, x, draws(50), lambda x, draw: add_noise(x, draw, sigma=0.3)
     )
-    assert loss.item() == pytest.approx(
-        0.09, rel=0.05
-    )  # what it costs to copy is the noise's variance
+    # what it costs to copy is the noise's variance
+    assert loss.item() == pytest.approx(0.09, rel=0.05)
     assert denoising_loss(identity, x, draws(50), lambda x, draw: x) == 0
     assert denoising_loss(lambda noisy: x, x, draws(50), lambda x, draw: x + 100) == 0
 

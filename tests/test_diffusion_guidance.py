@@ -28,11 +28,8 @@ from minilib.vit import ViTConfig
 
 CHAIN = Schedule(cosine_beta())
 STEPS = even(1000, 150)
-STD, AIM, SURE = (
-    1.0,
-    1.5,
-    0.5,
-)  # data N(0, STD²); the "classifier" likes what lies near AIM, to within SURE
+# data N(0, STD²); the "classifier" likes what lies near AIM, to within SURE
+STD, AIM, SURE = 1.0, 1.5, 0.5
 
 
 def gaussian(x_t, t):

@@ -84,14 +84,16 @@ def test_holes_are_rectangles_of_a_quarter_to_all_of_the_picture(size):
     for side, length in zip(sides, size, strict=True):
         assert side.min() >= length / 4
         assert side.max() == length
+        # rounded up
         assert float(side.float().mean()) == pytest.approx(
             0.625 * length + 0.5, rel=0.03
-        )  # rounded up
+        )
     often = hole.float().mean(dim=0)
+    # n places each
     corner = [
         sum(1 / n for n in range(1, 3 * length // 4 + 1)) / (3 * length / 4)
         for length in size
-    ]  # n places each
+    ]
     assert float(often[0, 0]) == pytest.approx(corner[0] * corner[1], abs=0.01)
     assert often[size[0] // 2, size[1] // 2] > 2 * often[0, 0]
 

@@ -270,9 +270,7 @@ def test_a_network_with_another_number_of_channels_is_refused():
         simple_loss(
             lambda x_t, t, y: torch.zeros(2, 2, 4, 4), x, draw=draw(2), schedule=CHAIN
         )
-    for out in (
-        x,
-        torch.zeros(2, 3, 4, 4),
-    ):  # without a variance, and with one channel too many, which would broadcast
+    # without a variance, and with one channel too many, which would broadcast
+    for out in (x, torch.zeros(2, 3, 4, 4)):
         with pytest.raises(ValueError, match="expected twice the channels of"):
             hybrid_loss(lambda x_t, t, y, out=out: out, x, draw=draw(2), schedule=CHAIN)

@@ -103,9 +103,8 @@ def test_it_asks_at_the_steps_given_and_holds_no_past_pictures(sampler):
 
     walk = SAMPLERS[sampler](denoise, noise(5), [900, 500, 200, 10])
     for _ in walk:
-        assert (
-            sum(ref() is not None for ref in seen) <= 2
-        )  # the picture before and the one at hand
+        # the picture before and the one at hand
+        assert sum(ref() is not None for ref in seen) <= 2
     assert asked == [900, 500, 200, 10]
 
 

@@ -30,9 +30,8 @@ def test_the_linear_schedule_is_the_papers():
         pytest.approx(0.02),
     )
     assert beta.diff().std() < 1e-12
-    assert Schedule(beta).alpha_bar[-1] == pytest.approx(
-        4.0358e-5, rel=1e-4
-    )  # Ho et al. (2020): KL to N(0, I) of 1e-5
+    # Ho et al. (2020): KL to N(0, I) of 1e-5
+    assert Schedule(beta).alpha_bar[-1] == pytest.approx(4.0358e-5, rel=1e-4)
 
 
 def test_the_cosine_schedule_is_the_papers():
@@ -74,7 +73,9 @@ def test_noise_at_once_is_noise_step_by_step(beta):
 
 @chains
 def test_the_way_back_is_the_posterior_of_two_gaussians(beta):
-    """q(x_before | x_t, x_0) ∝ q(x_t | x_before) q(x_before | x_0): precisions add up."""
+    """q(x_before | x_t, x_0) ∝ q(x_t | x_before) q(x_before | x_0): precisions add
+    up.
+    """
     chain, x_0, x_t = (
         Schedule(beta),
         torch.tensor(0.7, dtype=torch.float64),
@@ -192,7 +193,7 @@ def test_v_has_the_size_of_the_data_at_every_step():
         ) == pytest.approx(1, abs=0.01)
 
 
-def test_only_the_step_to_the_data_borrows_its_variance_be_the_walk_as_uneven_as_it_may():
+def test_only_the_step_to_the_data_borrows_its_variance_on_an_uneven_walk():
     walk = [step for _, step in Schedule(linear_beta()).walk([101, 100, 99, 50])]
     assert all(step.beta_tilde_clipped == step.beta_tilde for step in walk[:-1])
     assert walk[-1].beta_tilde_clipped == walk[-2].beta_tilde

@@ -51,9 +51,8 @@ def test_the_network_sees_noise_the_small_picture_and_the_caption():
 
 def test_details_that_the_small_picture_lacks_are_not_shown():
     x_0 = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(
-        4, 4
-    )  # its squares of 2 × 2 have the mean 0
+    # its squares of 2 × 2 have the mean 0
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)
     assert torch.allclose(
         seen_of(x_0)[0][:, 3:], seen_of(x_0 + 0.2 * board)[0][:, 3:], atol=1e-6
     )

@@ -344,9 +344,11 @@ def test_fit_moves_each_player_by_its_own_loss():
     before = copy.deepcopy(model)
     judge = {"discriminator": partial(discriminator_loss, game=HINGE)}
     fit(model, judge, shuffled(pictures(32), batch_size=8), steps=3, progress=False)
-    same = lambda a, b: all(
-        torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)
-    )  # noqa: E731
+
+    def same(a, b):
+        pairs = zip(a.parameters(), b.parameters(), strict=True)
+        return all(torch.equal(p, q) for p, q in pairs)
+
     assert same(model.generator, before.generator)
     assert not same(model.discriminator, before.discriminator)
 
@@ -381,9 +383,8 @@ def test_covered_classes_counts_confident_pictures():
         0.95 * torch.eye(4) + 0.05 / 3 * (1 - torch.eye(4)),
         torch.full((4, 4), 0.25),
     )
-    rows = torch.cat(
-        [sure[[0]].repeat(97, 1), sure[[1]], sure[[2]], unsure[[3]]]
-    )  # of 100
+    # of 100
+    rows = torch.cat([sure[[0]].repeat(97, 1), sure[[1]], sure[[2]], unsure[[3]]])
     assert covered_classes(rows) == 3
     assert covered_classes(rows, share=0.02) == 1
     assert covered_classes(rows, sure=0.96) == 0

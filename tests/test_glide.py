@@ -36,7 +36,9 @@ CHAIN = Schedule(linear_beta())
 
 
 def filled(module, seed=0):
-    """The module with every parameter random: zeroed layers hide what is before them."""
+    """The module with every parameter random: zeroed layers hide what is before
+    them.
+    """
     g = torch.Generator().manual_seed(seed)
     for p in module.parameters():
         p.data = 0.3 * torch.randn(p.shape, generator=g)
@@ -73,9 +75,8 @@ def test_places_look_at_places_and_words_by_one_softmax():
     )
     more_k, more_v = layer.words(words).chunk(2, dim=2)
     rows = []
-    for b in range(
-        2
-    ):  # one picture at a time, its padding cut off, and torch's own attention
+    # one picture at a time, its padding cut off, and torch's own attention
+    for b in range(2):
         count = int(seen[b].sum())
         keys = torch.cat([k[b], more_k[b, :count]]).view(-1, 2, 8).transpose(0, 1)
         values = torch.cat([v[b], more_v[b, :count]]).view(-1, 2, 8).transpose(0, 1)
@@ -128,18 +129,16 @@ def test_words_reach_the_picture_through_attention_and_through_the_blocks(model,
     x, t, tokens = batch
     told, other = model(x, t, tokens), nothing_said(tokens)
     attention = [m for m in model.modules() if isinstance(m, TextAttention)]
-    assert (
-        len(attention) == 7
-    )  # one a level on the way down, one in the middle, two a level on the way up
+    # one a level on the way down, one in the middle, two a level on the way up
+    assert len(attention) == 7
     for layer in attention:
         layer.words.weight.data.zero_()
     assert not torch.allclose(model(x, t, tokens), told)
     assert not torch.allclose(model(x, t, tokens), model(x, t, other))
     model.to_emb.weight.data.zero_()
     only_padding = tokens.clone()
-    only_padding[tokens > END] = (
-        END + 1
-    )  # other words, as many of them: the biases of `words` count them
+    # other words, as many of them: the biases of `words` count them
+    only_padding[tokens > END] = END + 1
     assert torch.allclose(model(x, t, tokens), model(x, t, only_padding), atol=1e-4)
 
 

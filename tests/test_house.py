@@ -19,22 +19,73 @@ from book.sources import library, module_imports, module_name
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # imports point down, or to a neighbour on the same floor
-    {"minilib", "minilib.runtime", "minilib.data", "minilib.data.digits", "minilib.data.folder", "minilib.data.idx",
-     "minilib.data.shipped", "minilib.data.portraits", "minilib.data.portrait_captions", "minilib.data.emoji",
-     "minilib.data.scenes", "minilib.data.scene_captions",
-     "minilib.tokens", "minilib.plot", "minilib.layers"},
-    {"minilib.train", "minilib.weights", "minilib.metrics", "minilib.claims", "minilib.portrait_checker",
-     "minilib.scene_checker", "minilib.scene_finder"},
-    {"minilib.autoencoder", "minilib.classifier", "minilib.vae", "minilib.denoising", "minilib.mae", "minilib.gan",
-     "minilib.unet", "minilib.vit", "minilib.clip", "minilib.interop"},
-    {"minilib.diffusion", "minilib.diffusion.schedule", "minilib.diffusion.loss", "minilib.diffusion.sampling",
-     "minilib.diffusion.guidance", "minilib.noisy_classifier", "minilib.glide", "minilib.noisy_clip",
-     "minilib.diffusion.inpainting", "minilib.diffusion.upsampling"},
-    {"minilib.recipes", "minilib.recipes.recipe", "minilib.recipes.scores", "minilib.recipes.autoencoder",
-     "minilib.recipes.classifier", "minilib.recipes.vae", "minilib.recipes.denoising", "minilib.recipes.gan",
-     "minilib.recipes.diffusion", "minilib.recipes.captioned", "minilib.recipes.clip",
-     "minilib.recipes.semantic", "minilib.recipes.glide", "minilib.__main__"},
-]  # fmt: skip
+    {
+        "minilib",
+        "minilib.runtime",
+        "minilib.data",
+        "minilib.data.digits",
+        "minilib.data.folder",
+        "minilib.data.idx",
+        "minilib.data.shipped",
+        "minilib.data.portraits",
+        "minilib.data.portrait_captions",
+        "minilib.data.emoji",
+        "minilib.data.scenes",
+        "minilib.data.scene_captions",
+        "minilib.tokens",
+        "minilib.plot",
+        "minilib.layers",
+    },
+    {
+        "minilib.train",
+        "minilib.weights",
+        "minilib.metrics",
+        "minilib.claims",
+        "minilib.portrait_checker",
+        "minilib.scene_checker",
+        "minilib.scene_finder",
+    },
+    {
+        "minilib.autoencoder",
+        "minilib.classifier",
+        "minilib.vae",
+        "minilib.denoising",
+        "minilib.mae",
+        "minilib.gan",
+        "minilib.unet",
+        "minilib.vit",
+        "minilib.clip",
+        "minilib.interop",
+    },
+    {
+        "minilib.diffusion",
+        "minilib.diffusion.schedule",
+        "minilib.diffusion.loss",
+        "minilib.diffusion.sampling",
+        "minilib.diffusion.guidance",
+        "minilib.noisy_classifier",
+        "minilib.glide",
+        "minilib.noisy_clip",
+        "minilib.diffusion.inpainting",
+        "minilib.diffusion.upsampling",
+    },
+    {
+        "minilib.recipes",
+        "minilib.recipes.recipe",
+        "minilib.recipes.scores",
+        "minilib.recipes.autoencoder",
+        "minilib.recipes.classifier",
+        "minilib.recipes.vae",
+        "minilib.recipes.denoising",
+        "minilib.recipes.gan",
+        "minilib.recipes.diffusion",
+        "minilib.recipes.captioned",
+        "minilib.recipes.clip",
+        "minilib.recipes.semantic",
+        "minilib.recipes.glide",
+        "minilib.__main__",
+    },
+]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FILES = {module_name(path): path for path in library()}
 modules = pytest.mark.parametrize("module", FILES)
@@ -67,9 +118,8 @@ def test_imports_make_no_circle() -> None:
         }
         for module, path in FILES.items()
     }
-    order = list(
-        graphlib.TopologicalSorter(graph).static_order()
-    )  # raises CycleError, which names the circle
+    # raises CycleError, which names the circle
+    order = list(graphlib.TopologicalSorter(graph).static_order())
     assert order.index("minilib.runtime") < order.index("minilib.recipes")
 
 
@@ -139,10 +189,8 @@ def test_every_process_collects_the_same_tests() -> None:
         "tests",
     ]
     lists = []
-    for seed in (
-        "1",
-        "2",
-    ):  # of the order of sets; the second run starts seconds later, in another process
+    # of the order of sets; the second run starts seconds later, in another process
+    for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run(
             command,
@@ -162,9 +210,8 @@ def test_every_process_collects_the_same_tests() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that pip builds from this tree, without network."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = (
-        folder / "source"
-    )  # setuptools writes build/ and egg-info beside what it builds
+    # setuptools writes build/ and egg-info beside what it builds
+    source = folder / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "minilib"):
         (source / name).symlink_to(ROOT / name)

@@ -198,9 +198,8 @@ def test_how_alike_two_steps_are_depends_on_their_distance_alone():
         diagonal = alike.diagonal(distance_)
         assert torch.allclose(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-10)
     others = alike - 100 * torch.eye(1000)
-    assert (
-        others.max() < 0.97 * 16
-    )  # of 16 for a step with itself: no two steps are the same
+    # of 16 for a step with itself: no two steps are the same
+    assert others.max() < 0.97 * 16
 
 
 def test_a_step_may_lie_between_two():

@@ -232,14 +232,14 @@ def test_an_existing_checkpoint_needs_resume(here, cheap, refused, monkeypatch):
     before = {name: (here / name).read_bytes() for name in files(here)}
     says = refused(*command)
     assert re.search(
-        r"ae_digits\.checkpoint\.safetensors exists: go on with --resume, .*or delete it",
+        r"ae_digits\.checkpoint\.safetensors exists: go on with --resume, "
+        r".*or delete it",
         says,
     )
     assert {name: (here / name).read_bytes() for name in files(here)} == before
 
-    monkeypatch.setattr(
-        train.Trainer, "take_step", None
-    )  # it is at its end: there is no step to take
+    # it is at its end: there is no step to take
+    monkeypatch.setattr(train.Trainer, "take_step", None)
     assert main([*command, "--resume"]) == 0
     assert (here / "run/ae_digits.safetensors").read_bytes() == before[
         "run/ae_digits.safetensors"
@@ -313,9 +313,8 @@ def test_a_loss_that_is_not_finite(here, cheap, capfd):
     said = capfd.readouterr().err
     assert "minilib: the loss is not finite from step 0 on: lower lr" in said
     assert "Traceback" not in said
-    assert files(here) == [
-        "run/ae_digits.checkpoint.safetensors"
-    ]  # the one from before the first step
+    # the one from before the first step
+    assert files(here) == ["run/ae_digits.checkpoint.safetensors"]
 
 
 # ---------- sample ----------
@@ -498,7 +497,8 @@ def test_from_the_shell():
 KILLER = """
 import dataclasses, os, signal
 from pathlib import Path
-import torch._dynamo  # which an optimizer's first step imports: once here, not in every child
+# which an optimizer's first step imports: once here, not in every child
+import torch._dynamo
 from minilib import recipes, train, weights
 from minilib.__main__ import main
 from minilib.data import digits
@@ -506,7 +506,10 @@ from minilib.data import digits
 train.CHECKPOINT_EVERY = 2
 x = digits.load("test")[0]
 cheap = dataclasses.replace(
-    recipes.get("ae_digits"), data=lambda: (x,), score=lambda model: {"mse": 0.5}, sample=None
+    recipes.get("ae_digits"),
+    data=lambda: (x,),
+    score=lambda model: {"mse": 0.5},
+    sample=None,
 )
 recipes.RECIPES["ae_digits"] = cheap
 
@@ -525,16 +528,23 @@ def attempt(out, *where):
     if child == 0:
         if where:
             die_at_call(*where)
-        os._exit(main(["train", "ae_digits", "--steps", "7", "--seed", "5", "--resume", "--out", out]))
+        asked = ["--steps", "7", "--seed", "5", "--resume", "--out", out]
+        os._exit(main(["train", "ae_digits", *asked]))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    step = weights.read_tensors(Path(out, "ae_digits.checkpoint.safetensors"))[1]["step"]
-    there = [end for end in ("safetensors", "json") if Path(out, f"ae_digits.{end}").exists()]
+    checkpoint = Path(out, "ae_digits.checkpoint.safetensors")
+    step = weights.read_tensors(checkpoint)[1]["step"]
+    ends = ("safetensors", "json")
+    there = [end for end in ends if Path(out, f"ae_digits.{end}").exists()]
     print("state:", code, step, *there, flush=True)
 
-attempt("killed", train.Trainer, "take_step", 3)  # steps 0 to 2 are taken, the last of them is not saved
-attempt("killed", os, "fsync", 1)  # saved after step 4; the checkpoint after step 6 is written in part
-attempt("killed", os, "replace", 2)  # saved after steps 6 and 7; the weights are written in part
-attempt("killed", os, "replace", 1)  # the weights are there, their card is not
+# steps 0 to 2 are taken, the last of them is not saved
+attempt("killed", train.Trainer, "take_step", 3)
+# saved after step 4; the checkpoint after step 6 is written in part
+attempt("killed", os, "fsync", 1)
+# saved after steps 6 and 7; the weights are written in part
+attempt("killed", os, "replace", 2)
+# the weights are there, their card is not
+attempt("killed", os, "replace", 1)
 attempt("killed")
 attempt("whole")
 """
@@ -562,9 +572,8 @@ def test_killed_at_its_worst_moments_it_ends_with_the_same_bytes(here):
         here / "whole/ae_digits.safetensors",
     )
     assert killed.read_bytes() == whole.read_bytes()
-    weights.load_weights(
-        recipes.get("ae_digits").model(), killed
-    )  # file and card belong together
+    # file and card belong together
+    weights.load_weights(recipes.get("ae_digits").model(), killed)
 
 
 PAIR = """
@@ -575,7 +584,11 @@ from minilib.data import digits
 
 x = digits.load("test")[0][:64]
 recipes.RECIPES["ae_digits"] = dataclasses.replace(
-    recipes.get("ae_digits"), data=lambda: (x,), score=lambda model: {"mse": 0.5}, sample=None, batch_size=16
+    recipes.get("ae_digits"),
+    data=lambda: (x,),
+    score=lambda model: {"mse": 0.5},
+    sample=None,
+    batch_size=16,
 )
 sys.exit(main(["train", "ae_digits", "--steps", "3", *sys.argv[1:]]))
 """

@@ -36,9 +36,8 @@ def degenerate():
     """Pairs of sets (real, fake) that trip a careless metric."""
     x = normal(12, 50)  # fewer rows than dimensions
     lattice = torch.cartesian_prod(*[torch.arange(4.0)] * 2).double()  # ties everywhere
-    constant = torch.cat(
-        [normal(12, 2), torch.full((12, 3), 7.0)], dim=1
-    )  # features that never change
+    # features that never change
+    constant = torch.cat([normal(12, 2), torch.full((12, 3), 7.0)], dim=1)
     return {
         "few rows": (x, normal(9, 50, seed=1)),
         "ties": (lattice, lattice[::2] + 1),
@@ -104,9 +103,8 @@ def test_frechet_distance_of_known_gaussians():
 
 
 def test_frechet_distance_survives_degenerate_features():
-    x = torch.randn(
-        5, 50, generator=torch.Generator().manual_seed(0)
-    )  # fewer samples than dimensions
+    # fewer samples than dimensions
+    x = torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
     constant = torch.ones(10, 4)
     assert frechet_distance(constant, constant + 2) == pytest.approx(16, rel=1e-12)
@@ -132,10 +130,8 @@ def test_covariance_root_squares_to_the_covariance(n, d):
 
 @pairs
 def test_frechet_distance_of_degenerate_sets(real, fake):
-    real, fake = (
-        real - real.mean(),
-        fake - real.mean(),
-    )  # the reference itself loses its digits far from the origin
+    # the reference itself loses its digits far from the origin
+    real, fake = real - real.mean(), fake - real.mean()
     scale = float(real.square().sum(dim=1).mean() + fake.square().sum(dim=1).mean())
     assert frechet_distance(real, fake) == pytest.approx(
         reference(real, fake), rel=1e-6, abs=1e-6 * scale
@@ -191,9 +187,8 @@ def test_kernel_distance_agrees_with_a_double_loop(n, m, d, seed):
 
 @pairs
 def test_kernel_distance_of_degenerate_sets(real, fake):
-    largest = float(
-        (real.square().mean(dim=1).max() + 1) ** 3
-    )  # what the difference is a difference of
+    # what the difference is a difference of
+    largest = float((real.square().mean(dim=1).max() + 1) ** 3)
     assert kernel_distance(real, fake) == pytest.approx(
         mmd_by_hand(real, fake), abs=1e-10 * largest
     )
@@ -207,28 +202,23 @@ def test_kernel_distance_is_unbiased():
         kernel_distance(normal(5, 1, 2 * s), normal(5, 1, 2 * s + 1, shift=0.5))
         for s in range(2000)
     ]
-    moments = np.array([0, 0.5, 1.25, 1.625]) - np.array(
-        [0, 0, 1, 0]
-    )  # E y^j − E x^j for N(0.5, 1) and N(0, 1)
-    exact = (
-        np.array([1, 3, 3, 1]) * moments**2
-    ).sum()  # (xy + 1)³ = 1 + 3 xy + 3 x²y² + x³y³
+    # E y^j − E x^j for N(0.5, 1) and N(0, 1)
+    moments = np.array([0, 0.5, 1.25, 1.625]) - np.array([0, 0, 1, 0])
+    # (xy + 1)³ = 1 + 3 xy + 3 x²y² + x³y³
+    exact = (np.array([1, 3, 3, 1]) * moments**2).sum()
     error = np.std(draws) / len(draws) ** 0.5
     assert abs(np.mean(draws) - exact) < 3 * error < 0.5 * exact
 
 
 def test_inception_score_of_known_cases():
     k = 10
-    assert inception_score(torch.full((50, k), 1 / k)) == pytest.approx(
-        1, abs=1e-6
-    )  # never sure
+    # never sure
+    assert inception_score(torch.full((50, k), 1 / k)) == pytest.approx(1, abs=1e-6)
     one_hot = torch.eye(k, dtype=torch.float64)
-    assert inception_score(one_hot.repeat(5, 1)) == pytest.approx(
-        k, rel=1e-12
-    )  # sure, and all classes
-    assert inception_score(one_hot[:1].repeat(5, 1)) == pytest.approx(
-        1, rel=1e-12
-    )  # sure, always of one class
+    # sure, and all classes
+    assert inception_score(one_hot.repeat(5, 1)) == pytest.approx(k, rel=1e-12)
+    # sure, always of one class
+    assert inception_score(one_hot[:1].repeat(5, 1)) == pytest.approx(1, rel=1e-12)
     assert inception_score(one_hot[:3].repeat(5, 1)) == pytest.approx(3, rel=1e-12)
     p, q = torch.tensor([0.9, 0.1]).double(), torch.tensor([0.2, 0.8]).double()
     mean = (p + q) / 2
@@ -309,9 +299,8 @@ def test_a_picture_is_not_its_own_neighbour_but_its_copy_is():
 
 def test_the_border_belongs_to_the_balls_of_precision_and_recall_only():
     real = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
-    on_the_border = torch.tensor(
-        [[-1.0], [12.0], [30.0], [31.0]]
-    )  # two at distance 1 from a real one, of radius 1
+    # two at distance 1 from a real one, of radius 1
+    on_the_border = torch.tensor([[-1.0], [12.0], [30.0], [31.0]])
     assert precision_recall(real, on_the_border, k=1)[0] == 0.5
     assert density_coverage(real, on_the_border, k=1) == (0, 0)
     inside = on_the_border + torch.tensor([[0.5], [-0.5], [0], [0]])
@@ -319,9 +308,8 @@ def test_the_border_belongs_to_the_balls_of_precision_and_recall_only():
 
 
 def test_equal_points_are_at_distance_0_and_copies_have_density_1():
-    x = (
-        normal(300, 128) * 1e3 + 1e5
-    ).float()  # far from the origin, where |a|² + |b|² − 2ab is noise
+    # far from the origin, where |a|² + |b|² − 2ab is noise
+    x = (normal(300, 128) * 1e3 + 1e5).float()
     distance, index = nearest(x, x)
     assert distance.eq(0).all()
     assert index.tolist() == list(range(300))

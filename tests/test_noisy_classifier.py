@@ -58,9 +58,8 @@ def test_the_pool_is_attention_of_the_mean_on_all_places(head_dim, heads):
     for picture, logits in zip(h, pool(h), strict=True):
         places = picture.flatten(1).T  # (6, 16)
         places = torch.cat([places.mean(dim=0, keepdim=True), places]) + pool.position.T
-        q, k, v = F.linear(places, pool.qkv.weight, pool.qkv.bias).split(
-            16, dim=1
-        )  # (7, 16) each
+        # (7, 16) each
+        q, k, v = F.linear(places, pool.qkv.weight, pool.qkv.bias).split(16, dim=1)
         answer = []
         for head in torch.arange(16).chunk(heads):
             fit_of = torch.stack(

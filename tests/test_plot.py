@@ -273,7 +273,7 @@ def test_eight_lines_differ_in_colour_dashes_and_markers_and_are_named():
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
-def test_one_line_needs_no_legend_and_a_short_logarithmic_axis_names_what_was_measured():
+def test_one_line_needs_no_legend_and_a_short_logarithmic_axis_names_its_points():
     figure = plot.curves(
         {"only": ([100, 300, 1000], [3, 2, 1])}, "pictures", "error", logx=True
     )
@@ -357,7 +357,9 @@ def test_a_latent_map_refuses_what_is_no_map(z, labels, message):
 
 
 def contrast_with_white(colour):
-    """By the rule of the Web Content Accessibility Guidelines, 1 (none) to 21 (black)."""
+    """By the rule of the Web Content Accessibility Guidelines, 1 (none) to 21
+    (black).
+    """
     rgb = np.array(mpl.colors.to_rgb(colour))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
@@ -489,9 +491,8 @@ def test_a_slider_holds_its_frames_and_labels(frames, data, name, alt):
         str(frames - 1),
         "0",
     )
-    assert (
-        handle["data-lm-suppress-shortcuts"] == "true"
-    )  # else the arrow keys do nothing in JupyterLab
+    # else the arrow keys do nothing in JupyterLab
+    assert handle["data-lm-suppress-shortcuts"] == "true"
     assert (handle["type"], handle["aria-label"], handle["aria-valuetext"]) == (
         "range",
         name,

@@ -52,9 +52,8 @@ def test_half_a_hat_is_none_or_one_but_never_another_colour():
     people = [p for p in draw(200, 2) if p.hat == "red"][:10]
     bare = render(people)
     half = bare.clone()
-    half[:, :, :5, 8:] = render([p for p in people])[
-        :, :, :1, :1
-    ]  # the background's colour over its right half
+    # the background's colour over its right half
+    half[:, :, :5, 8:] = render([p for p in people])[:, :, :1, :1]
     for found in recognise(half):
         assert found.attributes["hat"] in ("red", "no hat", None)
 

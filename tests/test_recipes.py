@@ -199,7 +199,9 @@ def test_the_recipes_numbers_and_the_callers_options_reach_fit(tiny, monkeypatch
 
 
 def test_weights_and_card_are_written_and_the_score_is_theirs(tiny, tmp_path):
-    """Bit for bit: what is scored, and drawn from, is what a reader of the file gets."""
+    """Bit for bit: what is scored, and drawn from, is what a reader of the file
+    gets.
+    """
     seen = []
 
     def score(model):

@@ -1,4 +1,6 @@
-"""The checker of scenes against pictures whose every thing is known, whole and damaged."""
+"""The checker of scenes against pictures whose every thing is known, whole and
+damaged.
+"""
 
 import numpy as np
 import pytest
@@ -64,9 +66,8 @@ def test_what_is_no_scene_is_told_apart():
     g = torch.Generator().manual_seed(0)
     noise = torch.rand(3, 3, 32, 32, generator=g) * 2 - 1
     blobs = torch.full((2, 3, 32, 32), 0.9373)  # white
-    blobs[:, :, 8:20, 10:13] = torch.tensor([1.0, -1.0, 1.0])[
-        :, None, None
-    ]  # a bar in a colour that is none of ours
+    # a bar in a colour that is none of ours
+    blobs[:, :, 8:20, 10:13] = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
     for view in recognise_scenes(torch.cat([noise, blobs])):
         assert not any(
             value

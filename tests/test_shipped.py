@@ -79,7 +79,7 @@ def test_the_shipped_painter_of_people_obeys_prompts_with_pairs_that_it_never_sa
     assert accuracy(x, swapped(texts))["claims"] < 0.6
 
 
-def test_the_painter_of_one_person_draws_two_on_a_wide_canvas_and_hears_what_is_told_if_not_of_whom():
+def test_the_painter_of_one_person_draws_two_and_hears_what_is_told_if_not_of_whom():
     texts = captioned.captioned_pairs(24, 7, "held_out")[1]
     tokens = captioned.portrait_tokens().encode(texts)
     with torch.no_grad():

@@ -259,9 +259,10 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(
 
 def test_an_unwritable_checkpoint_is_found_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    batches = lambda step: pytest.fail(
-        "trained although the checkpoint cannot be written"
-    )  # noqa: E731
+
+    def batches(step):
+        pytest.fail("trained although the checkpoint cannot be written")
+
     with pytest.raises(OSError, match="cannot write"):
         fit(
             model(),
@@ -304,7 +305,9 @@ def test_mixed_precision_on_cuda():
 
 
 class Pair(nn.Module):
-    """Two networks that want different things of the product of their parameters' sums."""
+    """Two networks that want different things of the product of their parameters'
+    sums.
+    """
 
     def __init__(self):
         super().__init__()
@@ -421,12 +424,15 @@ from torch import nn
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(3, 8), nn.SiLU(), nn.Linear(8, 2)).double()
 g = torch.Generator().manual_seed(0)
-x, y = torch.randn(40, 3, generator=g).double(), torch.randn(40, 2, generator=g).double()
+x, y = (torch.randn(40, n, generator=g).double() for n in (3, 2))
 loss = lambda model, x, y, draw: (model(x + 0.1 * draw.normal(3)) - y).square().mean()
-losses = loss if sys.argv[2] == "alone" else {"0": loss, "2": lambda model, x, y: -(model(x) - y).abs().mean()}
-fitted = fit(model, losses, shuffled(x, y, batch_size=8), steps=25, lr=0.01, progress=False)
+other = lambda model, x, y: -(model(x) - y).abs().mean()
+losses = loss if sys.argv[2] == "alone" else {"0": loss, "2": other}
+batches = shuffled(x, y, batch_size=8)
+fitted = fit(model, losses, batches, steps=25, lr=0.01, progress=False)
 if fitted.rank == 0:
-    write_tensors(Path(sys.argv[1]), {**fitted.ema.state_dict(), "loss": fitted.loss}, {})
+    state = {**fitted.ema.state_dict(), "loss": fitted.loss}
+    write_tensors(Path(sys.argv[1]), state, {})
 """
 
 
@@ -484,7 +490,8 @@ x, y = t.data()
 def slowly(step):
     time.sleep(0.01)
     return train.shuffled(x, y, batch_size=8)(step)
-fitted = train.fit(t.model(), t.noisy_loss, slowly, steps=60, lr=0.01, progress=False, checkpoint=Path(sys.argv[1]))
+options = {"lr": 0.01, "progress": False, "checkpoint": Path(sys.argv[1])}
+fitted = train.fit(t.model(), t.noisy_loss, slowly, steps=60, **options)
 """
 
 

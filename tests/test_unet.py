@@ -303,9 +303,8 @@ def test_attention_is_over_places_and_every_place_sees_all():
     attend = filled(PlaceAttention(SMALL, 16))
     assert attend.attention.heads == 2
     h = normal(1, 16, 2, 3)
-    turned = attend(h.transpose(2, 3)).transpose(
-        2, 3
-    )  # it has no sense of where a place is
+    # it has no sense of where a place is
+    turned = attend(h.transpose(2, 3)).transpose(2, 3)
     assert torch.allclose(attend(h), turned, atol=1e-12)
     h.requires_grad_()
     (slope,) = torch.autograd.grad(attend(h)[0, 0, 0, 0], h)

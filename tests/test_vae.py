@@ -90,9 +90,8 @@ def test_bernoulli_is_torchs_for_black_and_white_pixels():
     x = torch.randint(0, 2, mean.shape).double() * 2 - 1
     expected = D.Bernoulli((mean + 1) / 2).log_prob((x + 1) / 2).flatten(1).sum(dim=1)
     assert torch.allclose(bernoulli_log_likelihood(x, mean), expected, rtol=1e-3)
-    grey = bernoulli_log_likelihood(
-        torch.zeros_like(x), mean
-    )  # the expectation over both colours
+    # the expectation over both colours
+    grey = bernoulli_log_likelihood(torch.zeros_like(x), mean)
     both = [
         bernoulli_log_likelihood(torch.full_like(x, colour), mean)
         for colour in (-1.0, 1.0)

@@ -47,7 +47,9 @@ class Emoji:
 
 
 def captions() -> list[Emoji]:
-    """The names and keywords of each of the 1,249 emoji, in the order of the pictures."""
+    """The names and keywords of each of the 1,249 emoji, in the order of the
+    pictures.
+    """
     text = read_shipped(*CAPTIONS).decode()
     rows = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
     return [
@@ -72,10 +74,8 @@ def load(style: str = "fluent") -> Tensor:
         raise ValueError(f"unknown style {style!r}: use {', '.join(map(repr, SHEETS))}")
     with Image.open(io.BytesIO(read_shipped(*SHEETS[style]))) as sheet:
         pixels = np.array(sheet.convert("RGBA"), dtype=np.float32) / 255
-    x = torch.from_numpy(
-        pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:]
-    )  # (H, W, 3)
-    tiles = (
-        x.unfold(0, SIZE, SIZE).unfold(1, SIZE, SIZE).flatten(0, 1)
-    )  # (tiles, 3, 32, 32)
+    # (H, W, 3)
+    x = torch.from_numpy(pixels[..., :3] * pixels[..., 3:] + 1 - pixels[..., 3:])
+    # (tiles, 3, 32, 32)
+    tiles = x.unfold(0, SIZE, SIZE).unfold(1, SIZE, SIZE).flatten(0, 1)
     return tiles[: len(captions())].mul(2).sub(1).contiguous()

@@ -43,10 +43,8 @@ FILLERS = frozenset(
         "with",
     ]
 )
-SIDES = {
-    " left of ": 1,
-    " right of ": -1,
-}  # what follows stands to the right, or to the left
+# what follows stands to the right, or to the left
+SIDES = {" left of ": 1, " right of ": -1}
 CLAIMS = {  # what names an attribute, and the groups that hold its value
     "mood": r"\b(happy|smiling|sad|frowning)\b",
     "hair": rf"(?:\b(long|short) )?(?:\b({'|'.join(VALUES['hair'])}) )?\bhair\b",

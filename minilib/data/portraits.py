@@ -42,27 +42,52 @@ PARTS = {
 }
 COLOURS = {
     "hair": {
-        "black": "28150a", "brown": "6b3f16", "blond": "f0cf4a", "red": "c8321e",
-        "blue": "1f7fd0", "green": "57b52a", "white": "f4f4f4", "pink": "f06ea9",
+        "black": "28150a",
+        "brown": "6b3f16",
+        "blond": "f0cf4a",
+        "red": "c8321e",
+        "blue": "1f7fd0",
+        "green": "57b52a",
+        "white": "f4f4f4",
+        "pink": "f06ea9",
     },
     "hat": {
-        "red": "b3202a", "blue": "2663a3", "green": "2f8a5b", "purple": "6a4f9e", "pink": "d964a0", "brown": "3e2a10",
+        "red": "b3202a",
+        "blue": "2663a3",
+        "green": "2f8a5b",
+        "purple": "6a4f9e",
+        "pink": "d964a0",
+        "brown": "3e2a10",
     },
     "top": {
-        "red": "d11141", "green": "00a357", "blue": "3f83ea", "yellow": "ffc425", "purple": "8147b5", "black": "303030",
+        "red": "d11141",
+        "green": "00a357",
+        "blue": "3f83ea",
+        "yellow": "ffc425",
+        "purple": "8147b5",
+        "black": "303030",
     },
     "background": {
-        "blue": "a5daf2", "purple": "c0a8e8", "pink": "ffc2cf", "green": "b4ecbf", "yellow": "ffeaa0", "grey": "c4c4c4",
+        "blue": "a5daf2",
+        "purple": "c0a8e8",
+        "pink": "ffc2cf",
+        "green": "b4ecbf",
+        "yellow": "ffeaa0",
+        "grey": "c4c4c4",
     },
     "skin": {"light": "ffdbac", "medium": "d29a62", "dark": "7a4a26"},
-}  # fmt: skip
+}
 EYES, FRAMES, LIPS = (
     "3f6f8c",
     "323232",
     {"light": "c2453f", "medium": "9c2f35", "dark": "e58a80"},
 )
-HIDDEN = ((("hair", "green"), ("hat", "red")), (("hair", "blue"), ("glasses", "sunglasses")),
-          (("hair", "pink"), ("beard", "a beard")), (("top", "yellow"), ("background", "purple")))  # fmt: skip
+HIDDEN = (
+    (("hair", "green"), ("hat", "red")),
+    (("hair", "blue"), ("glasses", "sunglasses")),
+    (("hair", "pink"), ("beard", "a beard")),
+    (("top", "yellow"), ("background", "purple")),
+)
 
 
 @dataclass(frozen=True)
@@ -98,11 +123,8 @@ VALUES = {
     "background": tuple(COLOURS["background"]),
     "skin": tuple(COLOURS["skin"]),
 }
-SHARES = {
-    "glasses": (0.5, 0.3, 0.2),
-    "beard": (0.75, 0.25),
-    "hat": (0.58, *[0.07] * 6),
-}  # of the others: equal
+# of the others: equal
+SHARES = {"glasses": (0.5, 0.3, 0.2), "beard": (0.75, 0.25), "hat": (0.58, *[0.07] * 6)}
 
 
 def draw(n: int, seed: int, split: str = "train") -> list[Portrait]:
@@ -216,12 +238,10 @@ def layers(people: list[Portrait]) -> tuple[Tensor, Tensor]:
     16, 1), background first.
     """
     parts, rows = art()
-    chosen = parts[
-        torch.tensor([[rows[part] for part in p.parts] for p in people])
-    ]  # (N, 8, 16, 16, 5)
-    colour = torch.tensor([paints(p) for p in people])[
-        :, :, None, None, :
-    ]  # (N, 9, 1, 1, 3)
+    # (N, 8, 16, 16, 5)
+    chosen = parts[torch.tensor([[rows[part] for part in p.parts] for p in people])]
+    # (N, 9, 1, 1, 3)
+    colour = torch.tensor([paints(p) for p in people])[:, :, None, None, :]
     painted = chosen[..., :3] + chosen[..., 4:] * colour[:, 1:]
     ground = colour[:, :1].expand(-1, 1, SIZE, SIZE, 3)
     return torch.cat([ground, painted], dim=1), torch.cat(
@@ -248,9 +268,8 @@ def masks(people: list[Portrait]) -> Tensor:
     True a place.
     """
     _, alpha = layers(people)
-    above = torch.cat(
-        [1 - alpha.flip(1), torch.ones_like(alpha[:, :1])], dim=1
-    )  # from the top, what each lets through
+    # from the top, what each lets through
+    above = torch.cat([1 - alpha.flip(1), torch.ones_like(alpha[:, :1])], dim=1)
     seen = alpha * torch.cat(
         [torch.ones_like(alpha[:, :1]), above[:, :-2]], dim=1
     ).cumprod(1).flip(1)
@@ -286,8 +305,14 @@ def seen(people: list[Portrait]) -> list[dict[str, str]]:
     A hat may hide all hair, dark lips may drown in a dark beard. That there is no hat,
     no beard or no glasses is seen.
     """
-    needed = {"mood": ("mouth", 3), "length": ("hair", 8), "hair": ("hair", 8), "glasses": ("glasses", 8),
-              "beard": ("beard", 10), "top": ("clothing", 8)}  # fmt: skip
+    needed = {
+        "mood": ("mouth", 3),
+        "length": ("hair", 8),
+        "hair": ("hair", 8),
+        "glasses": ("glasses", 8),
+        "beard": ("beard", 10),
+        "top": ("clothing", 8),
+    }
     found = []
     counts_of = torch.cat(
         [changed_by(people[i : i + 500]) for i in range(0, len(people), 500)]

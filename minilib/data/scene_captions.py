@@ -168,7 +168,9 @@ def read(text: str) -> Claims:
 
 
 def understood(part: str, text: str) -> Told:
-    """What a phrase of a caption says. Raises ValueError for one that names no thing."""
+    """What a phrase of a caption says. Raises ValueError for one that names no
+    thing.
+    """
     found = PHRASE.fullmatch(part)
     if not found:
         raise ValueError(

@@ -21,15 +21,10 @@ TINTS = {
 }  # fmt: skip
 GROUNDS = {"white": "f7f7f7", "grey": "c3c3c3", "mint": "cdf2e0"}
 TEXTURES = ("solid", "striped", "dotted")
-SIZES = {
-    "small": 0.36,
-    "medium": 0.46,
-    "large": 0.8,
-}  # width in widths of the picture; large ones hold or hide others
-PERIOD, DARK = (
-    0.125,
-    0.35,
-)  # of stripes and dots, in widths of the picture; how bright they are beside the colour
+# width in widths of the picture; large ones hold or hide others
+SIZES = {"small": 0.36, "medium": 0.46, "large": 0.8}
+# of stripes and dots, in widths of the picture; how bright they are beside the colour
+PERIOD, DARK = 0.125, 0.35
 ARRANGEMENTS = ("one", "beside", "stacked", "inside", "in front of", "three", "four")
 
 
@@ -82,8 +77,11 @@ def withheld(scene: Scene) -> bool:
     """Whether a scene holds what training never shows: a purple star, a striped cross,
     or a circle left of a circle.
     """
-    pairs = any((t.colour, t.shape) == ("purple", "star") or (t.texture, t.shape) == ("striped", "cross")
-                for t in scene.things)  # fmt: skip
+    pairs = any(
+        (t.colour, t.shape) == ("purple", "star")
+        or (t.texture, t.shape) == ("striped", "cross")
+        for t in scene.things
+    )
     return pairs or (
         scene.arrangement == "beside" and all(t.shape == "circle" for t in scene.things)
     )
@@ -99,10 +97,8 @@ def draw_one(rng: np.random.Generator) -> Scene:
     kinds = rng.choice(names, len(places), replace=False).tolist()
     if arrangement in ("three", "four") and rng.random() < 0.5:
         kinds = kinds[:1] * len(kinds)
-    if arrangement in (
-        "inside",
-        "in front of",
-    ):  # two colours, and for what holds another a shape with room
+    # two colours, and for what holds another a shape with room
+    if arrangement in ("inside", "in front of"):
         colours = rng.choice(list(TINTS), 2, replace=False).tolist()
         outer = ("circle", "square")[rng.integers(2)]
         kinds = [f"{outer} {colours[0]}", f"{kinds[1].split()[0]} {colours[1]}"]
@@ -126,9 +122,8 @@ def draw_one(rng: np.random.Generator) -> Scene:
     return Scene(things, arrangement, list(GROUNDS)[rng.integers(len(GROUNDS))])
 
 
-Placed = tuple[
-    list[tuple[float, float]], list[str]
-]  # the middles of things, and their sizes
+# the middles of things, and their sizes
+Placed = tuple[list[tuple[float, float]], list[str]]
 
 
 def place_one(rng: np.random.Generator) -> Placed:
@@ -143,8 +138,10 @@ def place_two(rng: np.random.Generator, across: bool) -> Placed:
     tenth.
     """
     line = rng.uniform(0.3, 0.7)
-    places = [(0.26 + rng.uniform(-0.01, 0.01), line + rng.uniform(-0.05, 0.05)),
-              (0.74 + rng.uniform(-0.01, 0.01), line + rng.uniform(-0.05, 0.05))]  # fmt: skip
+    places = [
+        (0.26 + rng.uniform(-0.01, 0.01), line + rng.uniform(-0.05, 0.05)),
+        (0.74 + rng.uniform(-0.01, 0.01), line + rng.uniform(-0.05, 0.05)),
+    ]
     return places if across else [(x, y) for y, x in places], rng.choice(
         ["small", "medium"], 2
     ).tolist()
@@ -170,8 +167,13 @@ def place_apart(rng: np.random.Generator, count: int) -> Placed:
     """As many quarters of the picture, a thing in each."""
     quarters = [(x, y) for y in (0.25, 0.75) for x in (0.25, 0.75)]
     chosen = sorted(rng.permutation(4)[:count].tolist())
-    return [(quarters[i][0] + rng.uniform(-0.04, 0.04), quarters[i][1] + rng.uniform(-0.04, 0.04)) for i in chosen], \
-        ["small"] * count  # fmt: skip
+    return [
+        (
+            quarters[i][0] + rng.uniform(-0.04, 0.04),
+            quarters[i][1] + rng.uniform(-0.04, 0.04),
+        )
+        for i in chosen
+    ], ["small"] * count
 
 
 PLACES = {
@@ -203,9 +205,8 @@ def outside(shape: str, x: Tensor, y: Tensor, r: Tensor) -> Tensor:
         a, b = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
         return torch.maximum(a - r, b - 0.34 * r)
     y = y - 0.09 * r  # its points reach as far up as down
-    fold = (torch.atan2(x, -y) + math.pi / 5).remainder(
-        2 * math.pi / 5
-    ) - math.pi / 5  # angle from the nearest point
+    # angle from the nearest point
+    fold = (torch.atan2(x, -y) + math.pi / 5).remainder(2 * math.pi / 5) - math.pi / 5
     along, aside = torch.hypot(x, y) * fold.cos(), torch.hypot(x, y) * fold.sin().abs()
     inner = (0.45 * math.cos(math.pi / 5), 0.45 * math.sin(math.pi / 5))
     length = math.hypot(1 - inner[0], inner[1])

@@ -71,9 +71,8 @@ def ancestral_guided(
 
 # ---------- semantic guidance: Liu et al. (2023, section 3) ----------
 
-Reference = Callable[
-    [Tensor], Tensor
-]  # t (B,) → a picture to be like, with the noise of these steps: (B, C, H, W)
+# t (B,) → a picture to be like, with the noise of these steps: (B, C, H, W)
+Reference = Callable[[Tensor], Tensor]
 
 
 def text_fit(clip: NoisyCLIP, tokens: Tensor) -> LogProbability:

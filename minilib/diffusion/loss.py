@@ -94,9 +94,9 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     std, half = variance.sqrt(), 1 / 255
     above = torch.where(x > 0.999, torch.inf, (x + half - mean) / std)
     below = torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)
-    flip = (
-        below > 0
-    )  # count from the nearer tail: the difference of two numbers near 1 would lose its digits
+    # count from the nearer tail: the difference of two numbers near 1 would lose its
+    # digits
+    flip = below > 0
     upper, lower = torch.where(flip, -below, above), torch.where(flip, -above, below)
     return (
         (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12).log()
@@ -173,9 +173,8 @@ def hybrid_loss(
     out, share = both.chunk(2, dim=1)
     simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
     guess = Guess(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
-    bound = vlb_term(
-        schedule.steps_of(t, x_0), x_0, x_t, guess
-    ).mean()  # of one step, and there are T
+    # of one step, and there are T
+    bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, guess).mean()
     return simple + 0.001 * schedule.T * bound
 
 

@@ -26,9 +26,8 @@ def cosine_beta(T: int = 1000) -> Tensor:
     and Dhariwal (2021, eq. 17).
     """
     share = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008
-    left = torch.cos(
-        share * math.pi / 2
-    ).square()  # (T + 1,): the data's, then that of steps 0 … T - 1
+    # (T + 1,): the data's, then that of steps 0 … T - 1
+    left = torch.cos(share * math.pi / 2).square()
     return (1 - left[1:] / left[:-1]).clamp(max=0.999)
 
 

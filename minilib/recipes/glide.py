@@ -48,11 +48,8 @@ from minilib.unet import (
 from minilib.weights import load_pretrained
 
 STEPS, W = 30, 3.0
-COMMON: dict[str, Any] = {
-    "schedule": LINEAR,
-    "prediction": X_0,
-    "untold": 0.1,
-}  # to all losses
+# to all losses
+COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}
 
 
 def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:

@@ -26,9 +26,8 @@ class Recipe:
 
     name: str
     model: Callable[[], Any]
-    loss: (
-        Callable[..., Tensor] | dict[str, Callable[..., Tensor]]
-    )  # one, or one for each network that takes turns
+    # one, or one for each network that takes turns
+    loss: Callable[..., Tensor] | dict[str, Callable[..., Tensor]]
     data: Callable[[], tuple[Tensor, ...]]
     quick: int
     full: int
@@ -44,9 +43,8 @@ class Recipe:
     lr: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    seeds: tuple[
-        int, ...
-    ] = ()  # of the trainings at the quick budget that ship too, as NAME_seed1, …
+    # of the trainings at the quick budget that ship too, as NAME_seed1, …
+    seeds: tuple[int, ...] = ()
     limits: str = ""
     source: str = MNIST  # of the data, with its licence
 

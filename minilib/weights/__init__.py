@@ -32,9 +32,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises OSError that says what to do when the disk is full or read-only; what stood
     at `path` before is untouched.
     """
-    temporary = path.with_name(
-        f".{path.name}.part"
-    )  # one name: what a killed process left is written over
+    # one name: what a killed process left is written over
+    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

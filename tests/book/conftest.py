@@ -90,9 +90,10 @@ from IPython.display import display
 
 numbers = [{"name": "big | small", "values": [9.0, 4.0], "median": 6.5, "std": 3.5}]
 budget = os.environ["MINILIB_BUDGET"]
-record = {"id": "AE-1", "outcome": "holds", "statement": "Areas grow.", "seeds": [0, 1], "budget": budget}
-record |= {"numbers": numbers, "rule": "any"}
-display({"application/vnd.minilib.claim+json": record, "text/plain": "AE-1 holds"}, raw=True)"""
+record = {"id": "AE-1", "outcome": "holds", "statement": "Areas grow."}
+record |= {"seeds": [0, 1], "budget": budget, "numbers": numbers, "rule": "any"}
+data = {"application/vnd.minilib.claim+json": record, "text/plain": "AE-1 holds"}
+display(data, raw=True)"""
 
 FILES = {
     "minilib/shapes.py": SHAPES,

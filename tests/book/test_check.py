@@ -105,9 +105,8 @@ def test_what_it_says_to_run_mends_it(
     tree: Path, chapter: Path, fault, todo: list[str]
 ) -> None:
     fault(chapter)
-    shutil.copy(
-        ROOT / "book" / "__init__.py", tree / "book" / "scoreboard.py"
-    )  # the tiny book has no scoreboard
+    # the tiny book has no scoreboard
+    shutil.copy(ROOT / "book" / "__init__.py", tree / "book" / "scoreboard.py")
     for target in todo:
         done = make(tree, target, "N=01")
         assert done.returncode == 0, done.stdout

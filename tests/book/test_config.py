@@ -5,7 +5,9 @@ from book.common import ROOT
 
 
 def test_what_tools_leave_lying_about_is_no_page(tmp_path):
-    """A page that no contents list names is a warning, and a warning fails `make book`."""
+    """A page that no contents list names is a warning, and a warning fails `make
+    book`.
+    """
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     left = [
         ".text/01_autoencoder.md",

@@ -152,7 +152,9 @@ def test_quick_trainings_ship_beside_the_full_one_and_what_draws_is_rated(
 
 
 def card_file(package, name):
-    """The card in the test's folder, or the shipped one of the classifier, which rates."""
+    """The card in the test's folder, or the shipped one of the classifier, which
+    rates.
+    """
     return (weights.HERE if name == "digit_classifier" else package) / f"{name}.json"
 
 

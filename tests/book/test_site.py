@@ -37,13 +37,15 @@ TELEPHONE, DESK = {"width": 390, "height": 844}, {"width": 1400, "height": 1000}
 CONTRAST = """element => {
     const channels = colour => colour.match(/[\\d.]+/g).map(Number);
     const luminance = colour => {
-        const linear = v => v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
+        const linear = v =>
+            v / 255 <= .03928 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4;
         const [r, g, b] = channels(colour).map(linear);
         return .2126 * r + .7152 * g + .0722 * b;
     };
     let behind = element;
-    while (channels(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-    const [a, b] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor].map(luminance);
+    const ground = element => getComputedStyle(element).backgroundColor;
+    while (channels(ground(behind))[3] === 0) behind = behind.parentElement;
+    const [a, b] = [getComputedStyle(element).color, ground(behind)].map(luminance);
     return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
 }"""
 PROSE = ":is(p, li, td, th, h1, h2, h3, figcaption)"
@@ -55,7 +57,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 class Visit:
-    """A page of the site, opened in the browser, with what went wrong while it loaded."""
+    """A page of the site, opened in the browser, with what went wrong while it
+    loaded.
+    """
 
     def __init__(self, browser: Browser, root: str, path: str):
         self.path, self.complaints, self.foreign = path, [], []
@@ -184,8 +188,12 @@ def test_a_page_fits_a_telephone(visit: Visit) -> None:
         "['scrollWidth', 'clientWidth'].map(name => document.documentElement[name])"
     )
     beyond = visit.page.evaluate(
-        """[...document.querySelectorAll('.bd-article > section > *, .bd-article figure, .bd-article .frame-slider')]
-            .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+        """[...document.querySelectorAll(
+                '.bd-article > section > *, .bd-article figure, ' +
+                '.bd-article .frame-slider'
+            )]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+            .map(e => e.outerHTML.slice(0, 80))"""
     )
     visit.page.set_viewport_size(DESK)
     assert scroll <= client + 1
@@ -198,7 +206,8 @@ def test_text_stands_out(visit: Visit, theme: str) -> None:
         "theme => { document.documentElement.dataset.theme = theme; }", theme
     )
     shown = visit.page.evaluate(
-        f"""[...document.querySelectorAll('.bd-article {PROSE}')].filter(e => e.offsetParent && e.innerText.trim())
+        f"""[...document.querySelectorAll('.bd-article {PROSE}')]
+            .filter(e => e.offsetParent && e.innerText.trim())
             .map(e => [({CONTRAST})(e), e.innerText.slice(0, 60)])"""
     )
     background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -271,7 +280,9 @@ def test_a_slider_changes_its_picture(origin: str, browser: Browser, root: str) 
 
 
 def test_the_map_is_reached_by_keyboard(browser: Browser, root: str) -> None:
-    """Every row of the lineage is a link that takes the focus and says where it leads."""
+    """Every row of the lineage is a link that takes the focus and says where it
+    leads.
+    """
     visit = Visit(browser, root, "book/intro.html")
     rows = visit.page.locator(".lineage li li a")
     assert rows.count() == 18

@@ -1,4 +1,6 @@
-"""The Sphinx extension: what it does to a notebook, and what it draws from the outline."""
+"""The Sphinx extension: what it does to a notebook, and what it draws from the
+outline.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +73,8 @@ def test_evidence_follows_its_claim(evidence: Path) -> None:
     assert "seeds 0, 1, 2" in cells[2].source
     assert "57 minutes on one CPU" in cells[2].source
     assert "It ran the code of this page." in cells[2].source
-    assert [Path(path).name for path in noted] == [
-        "AE-1.json",
-        "AE-2.json",
-    ]  # a file that comes later is seen
+    # a file that comes later is seen
+    assert [Path(path).name for path in noted] == ["AE-1.json", "AE-2.json"]
 
 
 def test_evidence_of_other_code_says_so(evidence: Path) -> None:

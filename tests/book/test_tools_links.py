@@ -13,7 +13,8 @@ TEXT = """\
 # A *first* `title`
 
 A [link](a.md) and
-![a picture](b.png), $f[x](y)$, `[code](no)`, <https://a.org> and <a href="c.md">this</a>.
+![a picture](b.png), $f[x](y)$, `[code](no)`, <https://a.org> and \
+<a href="c.md">this</a>.
 
 ```{figure} d.png
 :name: fig-d

@@ -16,7 +16,10 @@ BLOCKS = {
     "commented": "# why {name}\n# is what it is\n{name} = 1",
     "function": "def {name}(x):\n    # inside\n    return x  # after",
     "decorated": "# why\n@property\n@staticmethod\ndef {name}(\n    x,\n): ...",
-    "class": '@dataclass(frozen=True)\nclass {name}:\n    """A doc."""\n\n    def method(self):\n        return 1',
+    "class": (
+        '@dataclass(frozen=True)\nclass {name}:\n    """A doc."""\n\n'
+        "    def method(self):\n        return 1"
+    ),
 }
 
 
@@ -156,6 +159,5 @@ def test_drafts_of_two_chapters_have_names_of_their_own(tool, tree: Path) -> Non
         "chapters/03_denoising.ipynb, cell 1 defines toy, which "
         "chapters/02_vae.ipynb introduced" in done.stdout
     )
-    assert (
-        "chapters/02_vae.ipynb, cell 2" not in done.stdout
-    )  # a chapter may improve a draft of its own
+    # a chapter may improve a draft of its own
+    assert "chapters/02_vae.ipynb, cell 2" not in done.stdout

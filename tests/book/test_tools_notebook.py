@@ -253,36 +253,20 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(
 @pytest.mark.parametrize(
     ("module", "old", "new", "stale"),
     [
-        (
-            "shapes",
-            "SIDE = 3.0",
-            "SIDE = 4.0",
-            True,
-        ),  # a default of the function that the chapter calls
-        (
-            "shapes",
-            "self.side = side",
-            "self.side = 2 * side",
-            False,
-        ),  # a class that it does not use
-        (
-            "units",
-            "return function",
-            "return lambda side: function(side)",
-            True,
-        ),  # through a decorator
+        # a default of the function that the chapter calls
+        ("shapes", "SIDE = 3.0", "SIDE = 4.0", True),
+        # a class that it does not use
+        ("shapes", "self.side = side", "self.side = 2 * side", False),
+        # through a decorator
+        ("units", "return function", "return lambda side: function(side)", True),
         (
             "units",
             '"""Units."""',
             '"""Units."""\nimport math\n\n\ndef cubed(side):\n    return side**3',
             False,
         ),
-        (
-            "units",
-            '"""Units."""',
-            '"""Units."""\nassert True',
-            True,
-        ),  # what an import runs, whoever asked for it
+        # what an import runs, whoever asked for it
+        ("units", '"""Units."""', '"""Units."""\nassert True', True),
         ("__init__", '"""', '"""The library. ', False),
         ("units", '"""Units."""', '"""Units."""\n# a comment', False),
         (
@@ -291,12 +275,8 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(
             "SIDE = (3.0)  # another layout, and a comment",
             False,
         ),
-        (
-            "claims",
-            "three standard deviations",
-            "two",
-            False,
-        ),  # a module that it does not import
+        # a module that it does not import
+        ("claims", "three standard deviations", "two", False),
     ],
 )
 def test_outputs_are_stale_when_what_they_rest_on_changes(

@@ -49,9 +49,8 @@ def apart(a: Tensor, b: Tensor) -> float:
     """The largest difference, relative to the largest number of b."""
     assert a.shape == b.shape, f"{tuple(a.shape)} against {tuple(b.shape)}"
     error = float(((a - b).abs().max() / b.abs().max()).detach())
-    assert math.isfinite(error), (
-        "one of the two is not finite"
-    )  # max() would let a nan pass
+    # max() would let a nan pass
+    assert math.isfinite(error), "one of the two is not finite"
     return error
 
 
@@ -335,9 +334,8 @@ def dpm_error(kind: str, spacing: str, n: int, clip: bool) -> float:
         DPMSolverMultistepScheduler(T, beta_start=1e-4, beta_end=0.02, **settings)
     )
     scheduler.set_timesteps(n)
-    steps = [
-        int(t) for t in scheduler.timesteps
-    ]  # its own lists differ from those of its other classes
+    # its own lists differ from those of its other classes
+    steps = [int(t) for t in scheduler.timesteps]
     sigma = (1 / scheduler.alphas_cumprod - 1).sqrt()
     scheduler.sigmas = torch.cat([sigma[steps], torch.zeros(1, dtype=torch.float64)])
     mine = sampling.dpm_solver(denoise(kind, clip), linear_chain(), start(), steps)

@@ -78,15 +78,27 @@ def test_an_unknown_key_is_named(rename):
 def theirs(c: CLIPConfig) -> CLIPModel:
     t = c.text
     text = {
-        "vocab_size": t.words, "hidden_size": t.width, "intermediate_size": 4 * t.width, "num_hidden_layers": t.depth,
-        "num_attention_heads": t.heads, "max_position_embeddings": t.length, "eos_token_id": t.end,
-        "bos_token_id": t.end - 1, "pad_token_id": 0, "projection_dim": c.dim,
-    }  # fmt: skip
+        "vocab_size": t.words,
+        "hidden_size": t.width,
+        "intermediate_size": 4 * t.width,
+        "num_hidden_layers": t.depth,
+        "num_attention_heads": t.heads,
+        "max_position_embeddings": t.length,
+        "eos_token_id": t.end,
+        "bos_token_id": t.end - 1,
+        "pad_token_id": 0,
+        "projection_dim": c.dim,
+    }
     v = c.vision
     vision = {
-        "hidden_size": v.dim, "intermediate_size": 4 * v.dim, "num_hidden_layers": v.depth,
-        "num_attention_heads": v.heads, "image_size": v.size, "patch_size": v.patch, "projection_dim": c.dim,
-    }  # fmt: skip
+        "hidden_size": v.dim,
+        "intermediate_size": 4 * v.dim,
+        "num_hidden_layers": v.depth,
+        "num_attention_heads": v.heads,
+        "image_size": v.size,
+        "patch_size": v.patch,
+        "projection_dim": c.dim,
+    }
     config = TheirConfig(text_config=text, vision_config=vision, projection_dim=c.dim)
     config._attn_implementation = "sdpa"  # "eager" takes its softmax in float32
     return randomise(CLIPModel(config))

@@ -17,9 +17,16 @@ from tests.parity.adm import KEYS
 
 BAR = 1e-10
 CIFAR10 = UNetConfig(
-    channels=3, channels_out=3, patch=1, width=128, multipliers=(1, 2, 2, 2), attention=(1,), head_dim=256, groups=32,
+    channels=3,
+    channels_out=3,
+    patch=1,
+    width=128,
+    multipliers=(1, 2, 2, 2),
+    attention=(1,),
+    head_dim=256,
+    groups=32,
     eps=1e-6,
-)  # fmt: skip
+)
 ADM = {
     "channels": 3,
     "patch": 1,

@@ -187,9 +187,8 @@ def test_the_gradients_of_the_terms(beta):
 @schedules
 def test_what_is_left_at_the_end(beta):
     chain, x_0 = Schedule(beta), pictures()
-    left = chain.alpha_bar[
-        -1
-    ]  # KL(N(sqrt(left) x_0, 1 - left) || N(0, 1)); log1p, since left is as small as 1e-6
+    # KL(N(sqrt(left) x_0, 1 - left) || N(0, 1)); log1p, since left is as small as 1e-6
+    left = chain.alpha_bar[-1]
     nats = (left * x_0.square() - left - torch.log1p(-left)) / 2
     assert apart(prior_term(chain, x_0), nats.flatten(1).mean(dim=1) / np.log(2)) < BAR
 

@@ -400,10 +400,8 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         for key, value in list(table.items()):
             if value is whole:
                 monkeypatch.setitem(table, key, replacement)
-    for name_of_form in (
-        "DDPM_FORM",
-        "ADM_FORM",
-    ):  # the kinds of blocks that a config names
+    # the kinds of blocks that a config names
+    for name_of_form in ("DDPM_FORM", "ADM_FORM"):
         form = getattr(reference, name_of_form)
         kinds = {
             field: replacement for field, value in vars(form).items() if value is whole

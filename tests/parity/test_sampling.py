@@ -22,9 +22,8 @@ clips = pytest.mark.parametrize("clip", [False, True])
 
 
 @kinds
-@pytest.mark.parametrize(
-    "spacing", ["leading", "trailing"]
-)  # with linspace its DDIM goes from t to t - T // n, and not to its own next t
+# with linspace its DDIM goes from t to t - T // n, and not to its own next t
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @counts
 @clips
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])

@@ -4,8 +4,8 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/.ready
 
-CHECKS := "ruff check" "ruff format --check" "mypy" "book.mirror --check" "book.notebook check" "book.claims --check" \
-  "book.scoreboard --check" "book.library_map --check" "book.colab --check" "book.links"
+CHECKS := "ruff check" "ruff format --check" "mypy" "book.tools.mirror --check" "book.tools.notebook check" "book.tools.claims --check" \
+  "book.tools.scoreboard --check" "book.tools.library_map --check" "book.tools.colab --check" "book.tools.links"
 
 .PHONY: help book test check chapter mirror library text apply claims scoreboard weights evidence bench lock clean
 
@@ -30,34 +30,34 @@ check: $(READY) ## style, types, mirrored cells, fresh outputs, claims, links
 	if [ -n "$$failed" ]; then printf "\nThese failed; each says above what to do:\n$$failed"; exit 1; fi
 
 chapter: number $(READY) ## execute one chapter in place: make chapter N=01
-	@$(RUN) book.notebook run $(N)
-	@$(RUN) book.claims
-	@$(RUN) book.scoreboard
+	@$(RUN) book.tools.notebook run $(N)
+	@$(RUN) book.tools.claims
+	@$(RUN) book.tools.scoreboard
 
 mirror: $(READY) ## write the library's code into the chapters' mirrored cells
-	@$(RUN) book.mirror
+	@$(RUN) book.tools.mirror
 
 library: $(READY) ## draw the map of the library in CONTRIBUTING.md
-	@$(RUN) book.library_map
+	@$(RUN) book.tools.library_map
 
 text: number $(READY) ## write a chapter as text to edit, to .text/: make text N=01
-	@$(RUN) book.notebook text $(N)
+	@$(RUN) book.tools.notebook text $(N)
 
 apply: number $(READY) ## take the edited text back into the chapter: make apply N=01
-	@$(RUN) book.notebook apply $(N)
+	@$(RUN) book.tools.notebook apply $(N)
 
 claims: $(READY) ## write the index of claims from the chapters' outputs
-	@$(RUN) book.claims
+	@$(RUN) book.tools.claims
 
 scoreboard: $(READY) ## write the scoreboard
-	@$(RUN) book.scoreboard
+	@$(RUN) book.tools.scoreboard
 
 weights: $(READY) ## retrain the weights that ship, all or one: make weights NAME=…
-	@$(RUN) book.train_weights $(NAME)
+	@$(RUN) book.tools.train_weights $(NAME)
 
 evidence: $(READY) ## measure claims at full size, all or one: make evidence ID=AE-1
-	@$(RUN) book.evidence $(ID)
-	@$(RUN) book.claims
+	@$(RUN) book.tools.evidence $(ID)
+	@$(RUN) book.tools.claims
 
 bench: $(READY) ## compare our U-Net with diffusers': speed, memory, training time to a target
 	@$(RUN) tests.bench.speed

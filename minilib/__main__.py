@@ -138,7 +138,13 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--device", help="cpu, cuda, cuda:1 or mps; the fastest present if left out"
     )
-    one = commands.add_parser("train", parents=[shared], help=train.__doc__)
+    add_train(commands.add_parser("train", parents=[shared], help=train.__doc__))
+    add_sample(commands.add_parser("sample", parents=[shared], help=sample.__doc__))
+    commands.add_parser("list", help=show_list.__doc__).set_defaults(run=show_list)
+    return root
+
+
+def add_train(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--steps", type=whole(1, 10**9), help="the budget's number of steps if left out"
     )
@@ -153,7 +159,9 @@ def parser() -> argparse.ArgumentParser:
         help="go on from the checkpoint in --out, if there is one",
     )
     one.set_defaults(run=train)
-    two = commands.add_parser("sample", parents=[shared], help=sample.__doc__)
+
+
+def add_sample(two: argparse.ArgumentParser) -> None:
     two.add_argument(
         "prompt",
         nargs="?",
@@ -174,8 +182,6 @@ def parser() -> argparse.ArgumentParser:
         help="weights that `train` wrote; the shipped ones if left out",
     )
     two.set_defaults(run=sample)
-    commands.add_parser("list", help=show_list.__doc__).set_defaults(run=show_list)
-    return root
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

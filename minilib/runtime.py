@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 T = TypeVar("T")
 BUDGETS = ("quick", "full")
@@ -118,3 +119,16 @@ def machine() -> str:
 def report() -> str:
     """One line on machine and budget, which opens every chapter."""
     return f"{machine()} · {budget_name()} budget"
+
+
+def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError unless x is a batch of floating-point pictures of that shape (C,
+    H, W).
+    """
+    if x.ndim != 4 or tuple(x.shape[1:]) != shape or not x.is_floating_point():
+        expected = (
+            f"a floating-point x of shape (B, {', '.join(map(str, shape))}) in [-1, 1]"
+        )
+        raise ValueError(
+            f"expected {expected}, got {x.dtype} of shape {tuple(x.shape)}"
+        )

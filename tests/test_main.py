@@ -502,8 +502,9 @@ import torch._dynamo
 from minilib import recipes, train, weights
 from minilib.__main__ import main
 from minilib.data import digits
+from minilib.train import loop
 
-train.CHECKPOINT_EVERY = 2
+loop.CHECKPOINT_EVERY = 2
 x = digits.load("test")[0]
 cheap = dataclasses.replace(
     recipes.get("ae_digits"),

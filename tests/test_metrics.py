@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilib import metrics
-from minilib.classifier import DigitClassifier
 from minilib.metrics import (
     covariance_root,
     density_coverage,
@@ -25,6 +24,7 @@ from minilib.metrics import (
     precision_recall,
     rate,
 )
+from minilib.models.classifier import DigitClassifier
 
 
 def normal(n, d, seed=0, shift=0.0, scale=1.0):

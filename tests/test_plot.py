@@ -16,6 +16,8 @@ from matplotlib.colors import same_color, to_hex
 from PIL import Image
 
 from minilib import plot
+from minilib.plot.slider import SWAP
+from minilib.plot.style import DPI, SHARPNESS
 
 pictures = npst.arrays(
     np.uint8,
@@ -163,7 +165,7 @@ def test_a_grid_shows_each_pixel_of_each_picture_sharp(pixels, columns, scale, l
     figure = plot.image_grid(
         from_bytes(pixels), columns=columns, scale=scale, **options
     )
-    dots, size = drawn(figure), scale * plot.SHARPNESS
+    dots, size = drawn(figure), scale * SHARPNESS
     left = 2 * 9 * 4 * labels
     step_x, step_y = width * size + 8, height * size + 8 + 72 * labels
     assert dots.shape == (rows * step_y, left + min(columns, count) * step_x, 3)
@@ -200,9 +202,7 @@ def test_a_grid_writes_captions_and_labels():
     "shape", [(30, 1, 28, 28), (8, 3, 64, 64), (1, 1, 28, 28), (4, 3, 600, 600)]
 )
 def test_a_grid_finds_its_size(shape):
-    width, _ = (
-        plot.image_grid(torch.zeros(shape), columns=10).get_size_inches() * plot.DPI
-    )
+    width, _ = plot.image_grid(torch.zeros(shape), columns=10).get_size_inches() * DPI
     pixels = min(10, shape[0]) * shape[3]
     assert width < 560 + 50 or pixels > 560
     assert width >= pixels
@@ -541,7 +541,7 @@ def test_what_the_input_does_names_what_is_there():
         "'aria-valuetext'",
     ):
         assert part in script
-    assert script == plot.SWAP
+    assert script == SWAP
 
 
 @pytest.mark.parametrize(

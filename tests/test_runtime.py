@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from minilib import runtime
+from minilib.runtime import require_images
 
 
 def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch):
@@ -119,3 +120,22 @@ def test_each_process_of_torchrun_has_a_gpu_of_its_own_unless_one_is_named(monke
     assert runtime.device() == torch.device("cuda:1")
     monkeypatch.setenv("MINILIB_DEVICE", "cuda:0")
     assert runtime.device() == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.zeros(1, 1, 4, 5),
+        torch.zeros(1, 4, 4),
+        torch.zeros(1, 1, 4, 4, dtype=torch.int64),
+    ],
+)
+def test_require_images_refuses_shape_and_dtype(x):
+    with pytest.raises(ValueError, match=f"got {x.dtype} of shape"):
+        require_images(x, (1, 4, 4))
+
+
+def test_require_images_lets_pictures_pass():
+    assert (
+        require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
+    )

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from minilib import train
-from minilib.train import Draw, fit, generator, learning_rate, shuffled, update_ema
+from minilib.train import (
+    Draw,
+    fit,
+    generator,
+    learning_rate,
+    loop,
+    shuffled,
+    update_ema,
+)
 from minilib.weights import read_tensors, write_tensors
 
 
@@ -166,7 +174,7 @@ def test_resuming_is_exact_at_every_step(tmp_path, monkeypatch):
     """Stop after each possible number of steps, resume, and compare with an undisturbed
     run.
     """
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 3)
     whole, (x, y) = run(), data()
     for stop in range(1, 12):
         path = tmp_path / f"{stop}.safetensors"
@@ -239,7 +247,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     path, (x, y) = tmp_path / "c.safetensors", data()
     batches = lambda step: (x[:8], y[:8] if step < 5 else y[:8] * float("nan"))  # noqa: E731
     with pytest.raises(FloatingPointError, match="from step 5 on: lower lr"):
@@ -348,7 +356,7 @@ def test_players_take_turns_as_a_plain_loop_does(monkeypatch):
     learnt.
     """
     steps, betas, (x, y) = 5, (0.5, 0.9), data()
-    monkeypatch.setattr(train, "CLIP", 1e9)
+    monkeypatch.setattr(loop, "CLIP", 1e9)
     fitted = run_pair(steps=steps, betas=betas)
     torch.manual_seed(0)
     pair = Pair().train()
@@ -383,7 +391,7 @@ def test_players_take_turns_as_a_plain_loop_does(monkeypatch):
 
 
 def test_players_resume_to_the_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     whole, path = run_pair(), tmp_path / "pair.safetensors"
     monkeypatch.setattr(train.Trainer, "train", stopped_at(4, train.Trainer.train))
     with pytest.raises(KeyboardInterrupt):
@@ -484,7 +492,8 @@ import sys, time, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from minilib import train
-train.CHECKPOINT_EVERY = 2
+from minilib.train import loop
+loop.CHECKPOINT_EVERY = 2
 import test_train as t
 x, y = t.data()
 def slowly(step):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from book.train_weights import trainings
+from book.tools.train_weights import trainings
 from minilib import recipes, weights
 from minilib.weights import (
     CorruptFileError,

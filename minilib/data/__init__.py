@@ -1,3 +1,1 @@
-"""Data sets. Each returns plain tensors, pictures in [-1, 1]; nothing is ever
-downloaded.
-"""
+"""Data sets: plain tensors, pictures in [-1, 1]; nothing is ever downloaded."""

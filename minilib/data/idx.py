@@ -20,12 +20,10 @@ UINT8 = 8
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """The array in an IDX file of uint8 numbers with one to three dimensions, gzipped
-    if its name ends in .gz.
+    """The array in an IDX file of uint8, 1 to 3 dimensions, gzipped if so named.
 
-    Raises ValueError, naming the file and what is wrong with it, when it is anything
-    else. What the header says is compared with the file's length before any memory is
-    taken for it.
+    Raises ValueError for anything else, naming the file and what is wrong with it.
+    Memory is only taken for what is as long as the header says.
     """
     path = Path(path)
     content = gunzip(path) if path.suffix == ".gz" else path.read_bytes()

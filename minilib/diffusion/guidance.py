@@ -11,7 +11,6 @@ from torch import Tensor
 
 from minilib.diffusion.sampling import Denoiser, Guess, full, noise_like, small_variance
 from minilib.diffusion.schedule import Schedule
-from minilib.noisy_clip import NoisyCLIP
 
 LogProbability = Callable[[Tensor, Tensor], Tensor]  # x_t (B, …), t (B,) → (B,)
 
@@ -67,79 +66,6 @@ def ancestral_guided(
         if step.then < 1:
             x = x + sigma2.sqrt() * noise_like(x, generator)
         yield x
-
-
-# ---------- semantic guidance: Liu et al. (2023, section 3) ----------
-
-# t (B,) → a picture to be like, with the noise of these steps: (B, C, H, W)
-Reference = Callable[[Tensor], Tensor]
-
-
-def text_fit(clip: NoisyCLIP, tokens: Tensor) -> LogProbability:
-    """How well x_t fits captions (B, L): their cosine over CLIP's temperature.
-
-    For the best CLIP that is log p(y | x_t) - log p(y), so that s = 1 is Bayes' rule.
-    """
-    v = clip.embed_text(tokens).detach()
-    return lambda x_t, t: (
-        clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * v).sum(dim=1)
-    )
-
-
-def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """How near x_t is to the reference in the space of CLIP: their cosine over its
-    temperature.
-    """
-
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
-        u = clip.embed_image(reference(t), t).detach()
-        return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * u).sum(
-            dim=1
-        )
-
-    return wish
-
-
-def structure_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of what CLIP says of each patch, place by
-    place, block by block.
-    """
-
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
-        pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
-        return -torch.stack(
-            [(a - b.detach()).square().mean(dim=(1, 2)) for a, b in pairs]
-        ).sum(dim=0)
-
-    return wish
-
-
-def gram(h: Tensor) -> Tensor:
-    """(B, P, dim) → (B, dim, dim): how features occur together, wherever that is. Gatys
-    et al. (2016).
-    """
-    return h.transpose(1, 2) @ h / h.shape[1]
-
-
-def style_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of the Gram matrices of what CLIP says of
-    patches, block by block.
-    """
-
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
-        pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
-        return -torch.stack(
-            [(gram(a) - gram(b.detach())).square().mean(dim=(1, 2)) for a, b in pairs]
-        ).sum(dim=0)
-
-    return wish
-
-
-def mixture(wishes: list[tuple[float, LogProbability]]) -> LogProbability:
-    """Several wishes at once, each with its weight."""
-    return lambda x_t, t: torch.stack(
-        [weight * wish(x_t, t) for weight, wish in wishes]
-    ).sum(dim=0)
 
 
 # ---------- classifier-free guidance ----------

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minilib.diffusion.sampling import Denoiser, Guess
-from minilib.glide import text_loss
 from minilib.train import Draw
 
 
@@ -29,20 +25,6 @@ def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
     return denoise_rest
 
 
-def clue(x_0: Tensor, known: Tensor) -> Tensor:
-    """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and
-    where it is. (B, C + 1, H, W).
-    """
-    return torch.cat([x_0 * known, known.to(x_0)], dim=1)
-
-
-def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tensor]:
-    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels.
-    Nichol et al. (2022, section 4.3).
-    """
-    return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
-
-
 def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
     """What is left of pictures x_0 (B, C, H, W) with a rectangle erased in each: known
     (B, 1, H, W), bool.
@@ -59,13 +41,3 @@ def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
         inside.append((place >= first) & (place < first + side))  # (B, size)
     down, across = inside
     return ~(down[:, None, :, None] & across[:, None, None, :])
-
-
-def inpainting_loss(
-    model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any
-) -> Tensor:
-    """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a
-    rectangle was erased.
-    """
-    given = clue(x_0, random_holes(x_0, draw))
-    return text_loss(with_clue(model, given), x_0, tokens, draw=draw, **options)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from minilib import runtime
+from minilib.recipes.adm import adm_digits
 from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
 from minilib.recipes.classifier import digit_classifier
 from minilib.recipes.clip import (
@@ -22,8 +23,8 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
-from minilib.recipes.denoising import dae_digits, mae_digits
-from minilib.recipes.diffusion import adm_digits, ddpm_digits, noisy_classifier
+from minilib.recipes.ddpm import ddpm_digits, ddpm_scenes
+from minilib.recipes.denoising import dae_digits
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
     glide_portraits,
@@ -33,12 +34,10 @@ from minilib.recipes.glide import (
     pairs_by_words,
     upsample_scenes,
 )
+from minilib.recipes.mae import mae_digits
+from minilib.recipes.noisy_classifier import noisy_classifier
+from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.recipe import MNIST, Recipe
-from minilib.recipes.semantic import (
-    ddpm_scenes,
-    noisy_clip_portraits,
-    noisy_clip_scenes,
-)
 from minilib.recipes.vae import vae_digits
 from minilib.weights import save_weights
 
@@ -99,12 +98,11 @@ def train_and_save(
     file: str | None = None,
     **options: Any,
 ) -> Path:
-    """Run a recipe and write what it gave as `folder/FILE.safetensors` with its card;
-    return the file's path.
+    """Run a recipe; write what it gave as `folder/FILE.safetensors` with its card.
 
-    `file` is the recipe's name unless given. The weights are the averaged ones, in
-    float16, and the score is that of these very weights. Under torchrun every process
-    trains; each scores, and the first one writes.
+    Returns the file's path. `file` is the recipe's name unless given. The weights are
+    the averaged ones, in float16, and the score is that of these very weights. Under
+    torchrun every process trains; each scores, and the first one writes.
     """
     recipe = get(name)
     fitted = recipe.train(steps=steps, seed=seed, **options)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
-from minilib.autoencoder import (
+from minilib.data import digits
+from minilib.models.autoencoder import (
     Autoencoder,
     AutoencoderConfig,
     reconstruction_loss,
     sample_fitted_gaussian,
 )
-from minilib.data import digits
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
 

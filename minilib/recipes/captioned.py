@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from minilib.data import portrait_captions, portraits, scene_captions, scenes
-from minilib.tokens import WordTokenizer
-from minilib.unet import shrink
+from minilib.data.portraits import captions as portrait_captions
+from minilib.data.portraits import drawing as portraits
+from minilib.data.scenes import captions as scene_captions
+from minilib.data.scenes import drawing as scenes
+from minilib.nets.unet_blocks import shrink
+from minilib.text.words import WordTokenizer
 
 PORTRAITS = (
     "Portraits composed by the library from 140 pixel-art parts (@dicebear/pixel-art "
@@ -86,3 +90,15 @@ def captioned_scenes(
     drawn = scenes.draw(n, seed, split)
     x = scenes.render(drawn)
     return shrink(x) if size == 16 else x, scene_captions.captions(drawn, seed, style)
+
+
+def some_prompts(
+    data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int
+) -> Tensor:
+    """The tokens (n, L) of the captions of n test pictures."""
+    return tokens().encode(data(n, 1, "test")[1])
+
+
+def swapped_sides(x: Tensor) -> Tensor:
+    """Pictures (N, C, H, 2W) of two people, the left and the right one exchanged."""
+    return torch.cat(x.chunk(2, dim=3)[::-1], dim=3)

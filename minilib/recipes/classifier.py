@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from minilib.classifier import DigitClassifier, accuracy, classification_loss
 from minilib.data import digits
+from minilib.models.classifier import (
+    DigitClassifier,
+    accuracy,
+    classification_loss,
+)
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
 

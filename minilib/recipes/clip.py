@@ -7,8 +7,17 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss, retrieval
-from minilib.data import emoji, portrait_captions, scene_captions
+from minilib.data import emoji
+from minilib.data.portraits import captions as portrait_captions
+from minilib.data.scenes import captions as scene_captions
+from minilib.models.clip import (
+    CLIP,
+    CLIPConfig,
+    TextConfig,
+    contrastive_loss,
+    retrieval,
+)
+from minilib.nets.vit import ViTConfig
 from minilib.recipes.captioned import (
     PORTRAITS,
     SCENES,
@@ -20,8 +29,7 @@ from minilib.recipes.captioned import (
     tokenised,
 )
 from minilib.recipes.recipe import Recipe
-from minilib.tokens import WordTokenizer
-from minilib.vit import ViTConfig
+from minilib.text.words import WordTokenizer
 
 EMOJI = (
     "1,249 emoji, drawn three times: Fluent Emoji (Microsoft, MIT), Noto Emoji "

@@ -1,4 +1,4 @@
-"""The denoiser and the masked autoencoder of digits."""
+"""The denoiser of digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data import digits
-from minilib.denoising import (
+from minilib.models.denoising import (
     WideAutoencoder,
     WideConfig,
     add_any_noise,
@@ -17,13 +17,6 @@ from minilib.denoising import (
     denoising_loss,
     falling_noise,
     walk_down,
-)
-from minilib.mae import (
-    MaskedAutoencoder,
-    choose_patches,
-    hidden_patches,
-    mae_loss,
-    patchify,
 )
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
@@ -70,36 +63,5 @@ dae_digits = Recipe(
     limits=(
         "Knows the noise level only from looking; its strokes sometimes belong to no "
         "digit."
-    ),
-)
-
-
-def score_mae(model: MaskedAutoencoder) -> dict[str, float]:
-    """Error per pixel on the hidden patches of the 10,000 test digits, 12 of their 49
-    patches being seen.
-    """
-    x = digits.load("test")[0]
-    kept = choose_patches(
-        torch.rand(len(x), model.patches, generator=torch.Generator().manual_seed(0)),
-        12,
-    )
-    rebuilt = runtime.in_blocks(model, x, kept)  # (N, P, patch²)
-    error = (rebuilt - patchify(x, model.config.patch)).square().mean(dim=2)
-    hidden = hidden_patches(kept, model.patches)
-    return {"mse_hidden": float((error * hidden).sum() / hidden.sum())}
-
-
-mae_digits = Recipe(
-    name="mae_digits",
-    model=MaskedAutoencoder,
-    loss=mae_loss,
-    data=lambda: (digits.load("train")[0],),
-    quick=300,
-    full=6_000,
-    score=score_mae,
-    lr=2e-3,
-    limits=(
-        "Paints the mean of what could be there: blurred where the 12 patches it sees "
-        "do not say."
     ),
 )

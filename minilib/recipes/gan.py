@@ -8,7 +8,7 @@ import torch
 
 from minilib import runtime
 from minilib.data import digits
-from minilib.gan import (
+from minilib.models.gan import (
     GAN,
     GANConfig,
     covered_classes,

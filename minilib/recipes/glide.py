@@ -1,6 +1,4 @@
-"""GLIDE: of portraits, with holes to fill, of pairs of them; of scenes, small, and from
-small to large.
-"""
+"""GLIDE: of portraits, of holes in them, of pairs; of scenes, small and then large."""
 
 from __future__ import annotations
 
@@ -13,31 +11,25 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
-from minilib.clip import TextConfig
+from minilib.data.portraits.checker import accuracy
+from minilib.data.scenes.checker import scene_accuracy
 from minilib.diffusion.guidance import classifier_free
-from minilib.diffusion.inpainting import inpainting_loss, with_clue
 from minilib.diffusion.loss import root_snr
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import X_0, trailing
-from minilib.diffusion.upsampling import upsampling_loss
-from minilib.glide import GLIDE, GLIDEConfig, TextAttention, nothing_said, text_loss
-from minilib.portrait_checker import accuracy
-from minilib.recipes.captioned import (
-    PORTRAITS,
-    SCENES,
-    Captioned,
-    captioned_portraits,
-    captioned_scenes,
-    coloured_pairs,
-    portrait_tokens,
-    scene_tokens,
-    tokenised,
+from minilib.models.clip import TextConfig
+from minilib.models.glide import (
+    GLIDE,
+    GLIDEConfig,
+    TextAttention,
+    inpainting_loss,
+    nothing_said,
+    text_loss,
+    upsampling_loss,
+    widened,
+    with_clue,
 )
-from minilib.recipes.diffusion import LINEAR
-from minilib.recipes.recipe import Recipe
-from minilib.scene_checker import scene_accuracy
-from minilib.tokens import WordTokenizer
-from minilib.unet import (
+from minilib.nets.unet_blocks import (
     PlaceAttention,
     ScaleShift,
     UNetConfig,
@@ -45,6 +37,20 @@ from minilib.unet import (
     block_up,
     grow,
 )
+from minilib.recipes.captioned import (
+    PORTRAITS,
+    SCENES,
+    captioned_portraits,
+    captioned_scenes,
+    coloured_pairs,
+    portrait_tokens,
+    scene_tokens,
+    some_prompts,
+    swapped_sides,
+    tokenised,
+)
+from minilib.recipes.ddpm import LINEAR
+from minilib.recipes.recipe import Recipe
 from minilib.weights import load_pretrained
 
 STEPS, W = 30, 3.0
@@ -53,9 +59,7 @@ COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}
 
 
 def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
-    """Sizes of the models that read captions of so many words, and see pictures of so
-    many channels.
-    """
+    """Sizes of a model that reads so many words, and sees so many channels."""
     text = TextConfig(words=words, width=2 * width, depth=2)
     unet = UNetConfig(
         channels=channels,
@@ -112,13 +116,6 @@ def sample_told(
     )
 
 
-def some_prompts(
-    data: Callable[..., Captioned], tokens: Callable[[], WordTokenizer], n: int
-) -> Tensor:
-    """The tokens (n, L) of the captions of n test pictures."""
-    return tokens().encode(data(n, 1, "test")[1])
-
-
 def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]:
     """Of n prompts with a pair of attributes that training never showed: claims that
     hold, and whole captions.
@@ -135,9 +132,7 @@ def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]
 
 
 def root_snr_plus_one(alpha_bar: Tensor) -> Tensor:
-    """A weight for errors of x_0 that neglects neither the noisy steps, where captions
-    say most, nor the last ones.
-    """
+    """A weight that neglects neither the noisy steps, of words, nor the last ones."""
     return 1 + root_snr(alpha_bar)
 
 
@@ -157,22 +152,6 @@ glide_portraits = Recipe(
     limits="Draws one person, told in the words of the portraits' captions.",
     source=PORTRAITS,
 )
-
-
-def widened(model: GLIDE, trained: GLIDE) -> GLIDE:
-    """The model with the weights of one that sees fewer channels: it starts as that,
-    blind to the others.
-
-    Nichol et al. (2022, section 4.3).
-    """
-    weights = trained.state_dict()
-    stem = weights["encoder.stem.weight"]  # (width, channels · patch², 3, 3)
-    more = model.encoder.stem.in_channels - stem.shape[1]
-    weights["encoder.stem.weight"] = torch.cat(
-        [stem, stem.new_zeros(len(stem), more, 3, 3)], dim=1
-    )
-    model.load_state_dict(weights)
-    return model.train()
 
 
 def shipped_portraits() -> GLIDE:
@@ -212,17 +191,10 @@ glide_portraits_inpaint = Recipe(
 
 
 def small_reader(by_words: bool) -> GLIDE:
-    """A tiny GLIDE of pairs, whose attention looks at the words, or which has the
-    caption's last vector only.
-    """
+    """A tiny GLIDE of pairs, which sees words or the caption's last vector only."""
     sizes = reader(len(portrait_tokens()), width=16)
     attend = sizes.unet.attend if by_words else PlaceAttention
     return GLIDE(replace(sizes, unet=replace(sizes.unet, patch=4, attend=attend)))
-
-
-def swapped_sides(x: Tensor) -> Tensor:
-    """Pictures (N, C, H, 2W) of two people, the left and the right one exchanged."""
-    return torch.cat(x.chunk(2, dim=3)[::-1], dim=3)
 
 
 def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
@@ -285,9 +257,7 @@ pairs_by_vector = of_pairs("pairs_by_vector", by_words=False)
 
 
 def upsampler() -> GLIDE:
-    """A GLIDE that sees a small scene beside the noisy one, with attention at its
-    coarser level only.
-    """
+    """A GLIDE that sees a small scene too, with attention at its coarser level only."""
     sizes = reader(len(scene_tokens()), channels=6, width=24)
     return GLIDE(replace(sizes, unet=replace(sizes.unet, attention=(1,))))
 
@@ -300,9 +270,7 @@ def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor) -> Tenso
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:
-    """Of 100 scenes, made small and large again: the captions of which all holds, and
-    the mean squared error.
-    """
+    """Of 100 scenes made small and large again: captions that hold, squared error."""
     x, texts = captioned_scenes(100, 1, "test", "long")
     small = captioned_scenes(100, 1, "test", "long", size=16)[0]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))

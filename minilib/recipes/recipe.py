@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from minilib import runtime
-from minilib.tokens import WordTokenizer
+from minilib.text.words import WordTokenizer
 from minilib.train import Fitted, fit, shuffled
 
 MNIST = (

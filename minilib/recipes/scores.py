@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from minilib import runtime
-from minilib.classifier import DigitClassifier
 from minilib.data import digits
 from minilib.metrics import features, frechet_distance
+from minilib.models.classifier import DigitClassifier
 from minilib.weights import load_pretrained
 
 

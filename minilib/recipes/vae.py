@@ -8,9 +8,9 @@ import torch
 
 from minilib import runtime
 from minilib.data import digits
+from minilib.models.vae import VAE, elbo, sample_vae, vae_loss
 from minilib.recipes.recipe import Recipe
 from minilib.recipes.scores import fd_from_data
-from minilib.vae import VAE, elbo, sample_vae, vae_loss
 
 
 def score_vae(model: VAE) -> dict[str, float]:

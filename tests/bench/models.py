@@ -5,7 +5,8 @@ from __future__ import annotations
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from minilib.unet import UNet, UNetConfig
+from minilib.nets.unet import UNet
+from minilib.nets.unet_blocks import UNetConfig
 
 SIZES = {  # name: channels of the levels, blocks a level, batch of a training step
     "quick": ((32, 64, 64), 2, 64),

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = "chapters/01_autoencoder.ipynb"
 COPIED = [
-    "book/*.py",
+    "book/tools/*.py",
     "book/chapters.yml",
     "Makefile",
     "minilib/__init__.py",
@@ -61,7 +61,7 @@ _toc.yml    the order
 Makefile    what to make
 chapters/   pages
   01_autoencoder.ipynb   areas
-book/       tools
+book/       pages and tools
 minilib/    areas
 ```
 """
@@ -121,10 +121,10 @@ Tool = Callable[..., "subprocess.CompletedProcess[str]"]
 def run_tool(
     tree: Path, name: str, *arguments: str
 ) -> "subprocess.CompletedProcess[str]":
-    """`python -m book.NAME` in a tree. Its messages stand in stdout, whichever stream
-    they went to.
+    """`python -m book.tools.NAME` in a tree. Its messages stand in stdout, whichever
+    stream they went to.
     """
-    command = [sys.executable, "-m", f"book.{name}", *arguments]
+    command = [sys.executable, "-m", f"book.tools.{name}", *arguments]
     return subprocess.run(
         command,
         cwd=tree,
@@ -141,8 +141,8 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finds it in order.
     """
     tree = tmp_path_factory.mktemp("book")
-    for folder in ("book", "minilib", "chapters"):
-        (tree / folder).mkdir()
+    for folder in ("book/tools", "minilib", "chapters"):
+        (tree / folder).mkdir(parents=True)
     for file in (file for pattern in COPIED for file in ROOT.glob(pattern)):
         shutil.copy(file, tree / file.relative_to(ROOT))
     for name, text in FILES.items():

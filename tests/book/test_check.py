@@ -15,7 +15,10 @@ from nbval.plugin import get_sanitize_patterns
 from minilib import plot, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = '"book.mirror --check" "book.notebook check" "book.claims --check" "book.links"'
+TOOLS = " ".join(
+    f'"book.tools.{tool}"'
+    for tool in ("mirror --check", "notebook check", "claims --check", "links")
+)
 
 
 def make(
@@ -106,7 +109,7 @@ def test_what_it_says_to_run_mends_it(
 ) -> None:
     fault(chapter)
     # the tiny book has no scoreboard
-    shutil.copy(ROOT / "book" / "__init__.py", tree / "book" / "scoreboard.py")
+    (tree / "book/tools/scoreboard.py").write_text("")
     for target in todo:
         done = make(tree, target, "N=01")
         assert done.returncode == 0, done.stdout
@@ -121,9 +124,13 @@ def test_make_check_goes_on_after_a_failure_and_names_every_one(
     done = make(tree, "check", f"CHECKS={TOOLS}")
     assert done.returncode != 0
     summary = done.stdout.partition("These failed")[2]
-    for step in ("book.mirror --check", "book.notebook check", "book.links"):
+    for step in (
+        "book.tools.mirror --check",
+        "book.tools.notebook check",
+        "book.tools.links",
+    ):
         assert step in summary
-    assert "book.claims" not in summary
+    assert "book.tools.claims" not in summary
 
 
 def test_make_check_runs_every_check() -> None:
@@ -135,12 +142,12 @@ def test_make_check_runs_every_check() -> None:
     style = {"ruff check", "ruff format --check", "mypy"}
     tools = {
         path.stem
-        for path in (ROOT / "book").glob("*.py")
+        for path in (ROOT / "book" / "tools").glob("*.py")
         if '"--check"' in path.read_text()
     }
-    assert steps == style | {f"book.{name} --check" for name in tools} | {
-        "book.notebook check",
-        "book.links",
+    assert steps == style | {f"book.tools.{name} --check" for name in tools} | {
+        "book.tools.notebook check",
+        "book.tools.links",
     }
 
 

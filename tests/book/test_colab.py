@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book.colab import colab_badge, install_cell, repository, rewrite_page, run
+from book.tools.colab import (
+    colab_badge,
+    install_cell,
+    repository,
+    rewrite_page,
+    run,
+)
 
 URL = "https://github.com/someone/a-book"
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,20}", fullmatch=True)

@@ -1,7 +1,7 @@
 import yaml
 from sphinx.project import Project
 
-from book.common import ROOT
+from book.tools.common import ROOT
 
 
 def test_what_tools_leave_lying_about_is_no_page(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from docutils import nodes
 from docutils.utils import new_document
 
-from book import quoted
+from book.tools import quoted
 from minilib.weights import card
 
 

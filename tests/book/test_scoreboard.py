@@ -5,7 +5,7 @@ import statistics
 import pytest
 import torch
 
-from book import common, scoreboard, title, train_weights
+from book.tools import common, scoreboard, title, train_weights
 from minilib import recipes, weights
 
 

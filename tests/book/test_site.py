@@ -285,7 +285,7 @@ def test_the_map_is_reached_by_keyboard(browser: Browser, root: str) -> None:
     """
     visit = Visit(browser, root, "book/intro.html")
     rows = visit.page.locator(".lineage li li a")
-    assert rows.count() == 18
+    assert rows.count() == 19
     for row in rows.all():
         row.focus()
         assert row.evaluate(

@@ -14,8 +14,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from sphinx.errors import ExtensionError
 
-from book import site_ext
-from book.common import chapters, read_notebook, tags
+from book.tools import site_ext
+from book.tools.common import chapters, read_notebook, tags
 
 RECORD: dict[str, Any] = {
     "id": "AE-1",

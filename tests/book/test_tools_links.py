@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book.markdown import headings, labels, references, slugs
+from book.tools.markdown import headings, labels, references, slugs
 
 TEXT = """\
 # A *first* `title`

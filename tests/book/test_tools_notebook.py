@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from book.notebook import COLOURS, quantised
-from book.sources import imports, parse_cell
+from book.tools.digest import digest
+from book.tools.notebook import COLOURS, quantised
+from book.tools.sources import imports, parse_cell
 from minilib.plot import curves, to_png
 
 
@@ -275,8 +276,10 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(
             "SIDE = (3.0)  # another layout, and a comment",
             False,
         ),
+        ("shapes", '"""Side times side."""', '"""Its size."""', False),
+        ("shapes", '    """Side times side."""\n', "", False),
         # a module that it does not import
-        ("claims", "three standard deviations", "two", False),
+        ("claims", "exceeds three standard", "exceeds two standard", False),
     ],
 )
 def test_outputs_are_stale_when_what_they_rest_on_changes(
@@ -289,6 +292,98 @@ def test_outputs_are_stale_when_what_they_rest_on_changes(
     assert old in text
     file.write_text(text.replace(old, new, 1))
     assert tool("notebook", "check").returncode == int(stale)
+
+
+@pytest.mark.parametrize(("side", "stale"), [("3.0", False), ("4.0", True)])
+def test_a_library_that_moves_leaves_outputs_fresh(
+    tool, tree: Path, chapter: Path, side: str, stale: bool
+) -> None:
+    """Modules into a folder, one of them split in two, and the imports with them."""
+    change(chapter, append("shapes.area()"))
+    assert tool("notebook", "run").returncode == 0
+    room, library = tree / "minilib/rooms", tree / "minilib"
+    room.mkdir()
+    (room / "__init__.py").write_text('"""A room."""\n')
+    (library / "units.py").rename(room / "measures.py")
+    text = (library / "shapes.py").read_text().replace("SIDE = 3.0\n", "")
+    text = text.replace("from minilib import units", MOVED_IMPORTS)
+    (room / "plane.py").write_text(text)
+    (room / "sides.py").write_text(f"SIDE = {side}\n")
+    (library / "shapes.py").unlink()
+    imported = "from minilib.rooms import measures as units\n" + (
+        "from minilib.rooms import plane as shapes"
+    )
+    change(chapter, lambda notebook: notebook.cells[1].update(source=imported))
+    assert tool("notebook", "check").returncode == int(stale)
+
+
+MOVED_IMPORTS = """\
+from minilib.rooms import measures as units
+from minilib.rooms.sides import SIDE"""
+
+
+def digest_of(*cells: str) -> str:
+    return digest(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    )
+
+
+SAME = {
+    "layout": (["f(1, 2)"], ["f(  # a comment\n    1,\n    2,\n)"]),
+    "pieces of text": (["a = 'one two'"], ["a = (\n    'one '\n    'two'\n)"]),
+    "an f-string in pieces": (
+        ["a = f'{b} and {c:.1f}, then'"],
+        ["a = (\n    f'{b} and '\n    f'{c:.1f}'\n    ', then'\n)"],
+    ),
+    "an f-string without a brace": (["a = 'b'"], ["a = f'b'"]),
+    "a docstring": (["def f():\n    'One.'\n    return 1"], ["def f():\n    return 1"]),
+    "a method's docstring": (
+        ["class A:\n    'One.'\n    def f(self):\n        'Two.'\n        return 1"],
+        ["class A:\n    def f(self):\n        return 1"],
+    ),
+    "where a name is defined": (
+        ["from minilib.plot import tile\ntile"],
+        ["from minilib.plot.sheets import tile\ntile"],
+    ),
+    "the name of a module": (
+        ["from minilib import plot\nplot.tile(x, 1)"],
+        ["from minilib.plot import sheets as paper", "paper.tile(x, 1)"],
+    ),
+    "another name of its own": (
+        ["from minilib.plot import tile\ntile"],
+        ["from minilib.plot import tile as floor\nfloor"],
+    ),
+    "two definitions in a cell or in two": (["a = 1\nb = 2"], ["a = 1", "b = 2"]),
+    "the folder of a file that ships": (
+        ["a = 'portraits/portrait_parts.npz'"],
+        ["a = 'portrait_parts.npz'"],
+    ),
+}
+OTHER = {
+    "a number": (["f(1)"], ["f(2)"]),
+    "text": (["a = 'one'"], ["a = 'two'"]),
+    "text that no docstring is": (["f('one')"], ["f()"]),
+    "a piece of an f-string": (["a = f'{b} and'"], ["a = f'{b} or'"]),
+    "what is shown": (["f()\ng()"], ["f()", "g()"]),
+    "the order": (["a = 1\nb = 2"], ["b = 2\na = 1"]),
+    "what is imported": (
+        ["from minilib.plot import tile"],
+        ["from minilib.plot import show"],
+    ),
+    "a folder of one's own": (["a = 'mine/a.npz'"], ["a = 'a.npz'"]),
+}
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_the_digest_overlooks(what: str) -> None:
+    one, other = SAME[what]
+    assert digest_of(*one) == digest_of(*other)
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_the_digest_sees(what: str) -> None:
+    one, other = OTHER[what]
+    assert digest_of(*one) != digest_of(*other)
 
 
 @pytest.mark.parametrize(
@@ -313,25 +408,29 @@ def test_outputs_are_stale_when_weights_they_name_change(
         ("import minilib", "", {"minilib"}),
         ("import minilib.weights as w, os", "", {"minilib", "minilib.weights"}),
         (
-            "from minilib import layers, claims",
+            "from minilib import runtime, claims",
             "",
-            {"minilib", "minilib.layers", "minilib.claims"},
+            {"minilib", "minilib.runtime", "minilib.claims"},
         ),
-        ("from minilib.layers import mlp", "", {"minilib", "minilib.layers"}),
+        ("from minilib.runtime import device", "", {"minilib", "minilib.runtime"}),
         (
             "def f():\n    from minilib import runtime",
             "",
             {"minilib", "minilib.runtime"},
         ),
-        ("from . import layers", "minilib", {"minilib", "minilib.layers"}),
-        ("from .layers import mlp", "minilib", {"minilib", "minilib.layers"}),
-        ("from ..layers import mlp", "minilib.data", {"minilib", "minilib.layers"}),
+        ("from . import runtime", "minilib", {"minilib", "minilib.runtime"}),
+        ("from .runtime import device", "minilib", {"minilib", "minilib.runtime"}),
         (
-            "%matplotlib inline\n!ls\nfrom minilib import layers",
-            "",
-            {"minilib", "minilib.layers"},
+            "from ..runtime import device",
+            "minilib.data",
+            {"minilib", "minilib.runtime"},
         ),
-        ("from minilibrary import layers\nimport torch", "", set()),
+        (
+            "%matplotlib inline\n!ls\nfrom minilib import runtime",
+            "",
+            {"minilib", "minilib.runtime"},
+        ),
+        ("from minilibrary import runtime\nimport torch", "", set()),
     ],
 )
 def test_imports_are_found_in_every_form(

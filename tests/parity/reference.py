@@ -19,8 +19,9 @@ from diffusers import (
 from torch import Tensor, nn
 
 from minilib.diffusion import sampling, schedule
-from minilib.interop import from_diffusers
-from minilib.unet import ScaleShift, UNet, UNetConfig, block_down, block_up
+from minilib.interop.unet import from_diffusers
+from minilib.nets.unet import UNet
+from minilib.nets.unet_blocks import ScaleShift, UNetConfig, block_down, block_up
 
 BAR = 1e-10
 T = 1000

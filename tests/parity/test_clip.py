@@ -11,9 +11,9 @@ import torch
 from transformers import CLIPConfig as TheirConfig
 from transformers import CLIPModel
 
-from minilib.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss
-from minilib.interop import from_clip, from_clip_transformers
-from minilib.vit import ViTConfig
+from minilib.interop.clip import from_clip, from_clip_transformers
+from minilib.models.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss
+from minilib.nets.vit import ViTConfig
 from tests.parity.adm import KEYS
 from tests.parity.reference import BAR, apart, in_float64, randomise
 

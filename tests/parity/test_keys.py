@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from minilib import interop
-from minilib.interop import by_kind, from_adm, from_diffusers
-from minilib.noisy_classifier import NoisyClassifier
-from minilib.unet import ScaleShift, UNet, UNetConfig, block_down, block_up
+from minilib.interop.adm import by_kind, from_adm
+from minilib.interop.unet import from_diffusers
+from minilib.models.noisy_classifier import NoisyClassifier
+from minilib.nets.unet import UNet
+from minilib.nets.unet_blocks import ScaleShift, UNetConfig, block_down, block_up
 from tests.parity import adm
 from tests.parity.adm import KEYS
 
@@ -132,7 +133,7 @@ def adm_error(file: str) -> float:
     model = (
         NoisyClassifier(small, size=64, classes=1000) if is_classifier else UNet(small)
     ).double()
-    model.load_state_dict(interop.from_adm(state, small))
+    model.load_state_dict(from_adm(state, small))
     g, errors = torch.Generator().manual_seed(1), []
     t, y = torch.tensor([3, 977]), torch.tensor([999, 0]) if conditional else None
     for scale in (1.0, 0.01):

@@ -11,8 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from minilib import clip, interop, layers, noisy_classifier, unet, vit
 from minilib.diffusion import loss, sampling, schedule
+from minilib.interop import adm as adm_keys
+from minilib.models import clip, noisy_classifier
+from minilib.nets import layers, unet, unet_blocks, vit
 from tests.parity import reference, test_clip, test_keys, test_loss
 from tests.parity.reference import BAR
 
@@ -87,7 +89,7 @@ class Mutation:
 
 MUTATIONS = {
     "eps of the norms 1e-5, not 1e-6": Mutation(
-        unet, "ResBlock", "channels_in, c.eps)", "channels_in, 1e-5)", ddpm
+        unet_blocks, "ResBlock", "channels_in, c.eps)", "channels_in, 1e-5)", ddpm
     ),
     "sines before cosines": Mutation(
         layers,
@@ -110,47 +112,53 @@ MUTATIONS = {
         adm,
     ),
     "half as many heads": Mutation(
-        unet,
+        unet_blocks,
         "PlaceAttention",
         "channels // c.head_dim",
         "channels // c.head_dim // 2",
         ddpm,
     ),
     "attention without what came in": Mutation(
-        unet, "PlaceAttention", "return h + ", "return ", ddpm
+        unet_blocks, "PlaceAttention", "return h + ", "return ", ddpm
     ),
     "shift after the norm": Mutation(
-        unet, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm
+        unet_blocks, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm
     ),
     "scale, not 1 + scale": Mutation(
-        unet, "ScaleShift", "* (1 + scale)", "* scale", adm
+        unet_blocks, "ScaleShift", "* (1 + scale)", "* scale", adm
     ),
     "shift before scale": Mutation(
-        unet, "ScaleShift", "scale, shift =", "shift, scale =", adm
+        unet_blocks, "ScaleShift", "scale, shift =", "shift, scale =", adm
     ),
     "no SiLU on the embedding": Mutation(
-        unet, "Shift", "self.linear(F.silu(emb))", "self.linear(emb)", ddpm
+        unet_blocks, "Shift", "self.linear(F.silu(emb))", "self.linear(emb)", ddpm
     ),
     "no SiLU before the second convolution": Mutation(
-        unet,
+        unet_blocks,
         "ResBlock",
         "F.silu(self.modulate(new, emb))",
         "self.modulate(new, emb)",
         ddpm,
     ),
     "resized before the norm": Mutation(
-        unet,
+        unet_blocks,
         "ResBlock",
         "self.resize(F.silu(self.norm(h)))",
         "F.silu(self.norm(self.resize(h)))",
         adm,
     ),
     "a residual that is not resized alike": Mutation(
-        unet, "shrink", "F.avg_pool2d(h, 2)", "h[:, :, ::2, ::2]", adm
+        unet_blocks, "shrink", "F.avg_pool2d(h, 2)", "h[:, :, ::2, ::2]", adm
     ),
-    "bilinear upsampling": Mutation(unet, "grow", '"nearest"', '"bilinear"', ddpm),
+    "bilinear upsampling": Mutation(
+        unet_blocks, "grow", '"nearest"', '"bilinear"', ddpm
+    ),
     "a strided convolution that pads one side": Mutation(
-        unet, "ConvDown", "self.conv(h)", "self.conv(h.roll((1, 1), (2, 3)))", ddpm
+        unet_blocks,
+        "ConvDown",
+        "self.conv(h)",
+        "self.conv(h.roll((1, 1), (2, 3)))",
+        ddpm,
     ),
     "skips before features": Mutation(
         unet, "UpLevel", "[h, skips.pop()]", "[skips.pop(), h]", ddpm
@@ -273,13 +281,13 @@ MUTATIONS = {
         losses,
     ),
     "weights with q, k, v head by head": Mutation(
-        interop, "by_kind", ".transpose(0, 1)", "", published
+        adm_keys, "by_kind", ".transpose(0, 1)", "", published
     ),
     "the pool's q, k, v head by head": Mutation(
         noisy_classifier,
         "AttentionPool",
-        "3, C // self.head_dim, self.head_dim)\n",
-        "C // self.head_dim, 3, self.head_dim).transpose(2, 3)\n",
+        "3, C // self.head_dim, self.head_dim\n        )",
+        "C // self.head_dim, 3, self.head_dim\n        ).transpose(2, 3)",
         published_classifier,
     ),
     "the mean of all places last": Mutation(
@@ -383,10 +391,11 @@ def test_a_broken_detail_is_found(name, monkeypatch):
     whole, replacement = getattr(mutation.module, mutation.name), broken(mutation)
     modules = (
         clip,
-        interop,
+        adm_keys,
         layers,
         noisy_classifier,
         unet,
+        unet_blocks,
         vit,
         schedule,
         sampling,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minilib.autoencoder import principal_components
+from minilib.models.autoencoder import principal_components
 
 decomposition = pytest.importorskip("sklearn.decomposition")
 

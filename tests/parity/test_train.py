@@ -6,12 +6,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from minilib import train
-from minilib.train import fit, learning_rate, shuffled
+from minilib.train import fit, learning_rate, loop, shuffled
 
 
 def test_fit_is_torchs_adamw_with_clipping_schedule_and_averaging(monkeypatch):
-    monkeypatch.setattr(train, "EMA", 0.7)  # reached after 21 of the 40 steps
+    monkeypatch.setattr(loop, "EMA", 0.7)  # reached after 21 of the 40 steps
     g = torch.Generator().manual_seed(0)
     x, y = (
         torch.randn(64, 3, generator=g).double(),

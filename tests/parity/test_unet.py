@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from minilib.unet import UNetConfig
+from minilib.nets.unet_blocks import UNetConfig
 from tests.parity.reference import ADM_FORM, BAR, DDPM_FORM, unet_errors
 
 CASES: dict[str, tuple[UNetConfig, tuple[int, int]]] = {

@@ -1,0 +1,1 @@
+"""The authors' tools and the site's Sphinx extension."""

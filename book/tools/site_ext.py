@@ -1,0 +1,267 @@
+"""The Sphinx extension of the book: the lineage map, the planned chapters, evidence
+beside claims, quoted numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from book.tools.common import ROOT, notebook_text, tags
+from book.tools.outline import OUTLINE, Chapter, Part, read_outline
+from book.tools.quoted import CLAIM_MIME, Quoted
+
+EVIDENCE = ROOT / "book" / "evidence"
+PLANNED_PAGE = "book/coming"
+# the line that names a folded cell, on Colab and here
+FOLDED = re.compile(r"# @title (.+)")
+LONGEST_ARC = 12  # rows; a longer arc bulges no further
+
+
+class OutlineDirective(SphinxDirective):
+    """What both directives share: the outline, read afresh, with the page rebuilt
+    whenever it changes.
+    """
+
+    def outline(self) -> tuple[Part, ...]:
+        self.env.note_dependency(str(OUTLINE))
+        try:
+            return read_outline()
+        except ValueError as error:
+            raise self.error(str(error)) from error
+
+    def is_written(self, chapter: Chapter) -> bool:
+        return chapter.docname in self.env.found_docs
+
+
+class Lineage(OutlineDirective):
+    """`{lineage}`: every chapter as a row of a clickable map, with an arc from each
+    chapter that it grows from.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        # a chapter that was added to the contents changes its row here
+        self.env.note_reread()
+        parts, rows = self.outline(), {}
+        row = 0
+        for part in parts:
+            row += 1  # the part's own heading
+            for chapter in part.chapters:
+                rows[chapter.number] = row
+                row += 1
+        body = "".join(self.part(i, part, rows) for i, part in enumerate(parts, 1))
+        label = "The chapters, and what each grows from"
+        text = f'<nav class="lineage" aria-label="{label}"><ol>{body}</ol></nav>'
+        return [nodes.raw("", text, format="html")]
+
+    def part(self, index: int, part: Part, rows: dict[int, int]) -> str:
+        items = "".join(self.row(chapter, rows) for chapter in part.chapters)
+        title = f'<span class="part-title">{escape(part.title)}</span>'
+        return f'<li class="part part-{index}">{title}<ol>{items}</ol></li>'
+
+    def row(self, chapter: Chapter, rows: dict[int, int]) -> str:
+        cells = {
+            "number": chapter.number,
+            "label": escape(chapter.label),
+            "status": "" if self.is_written(chapter) else "planned",
+            "question": escape(chapter.question),
+            "year": chapter.year,
+        }
+        text = " ".join(
+            f'<span class="{name}">{value}</span>' for name, value in cells.items()
+        )
+        arcs = "".join(_arc(rows[chapter.number] - rows[n]) for n in chapter.needs)
+        grows = (
+            '<span class="visually-hidden">, grows from '
+            f"{_chapters(chapter.needs)}</span>"
+            if chapter.needs
+            else ""
+        )
+        state = "is-written" if self.is_written(chapter) else "is-planned"
+        link = f'<a href="{self.address(chapter)}">{text}{grows}</a>'
+        return f'<li class="{state}">{arcs}{link}</li>'
+
+    def address(self, chapter: Chapter) -> str:
+        """Where the row leads: to the chapter, or to what is planned of it."""
+        here, to = self.env.docname, self.env.app.builder.get_relative_uri
+        return (
+            to(here, chapter.docname)
+            if self.is_written(chapter)
+            else f"{to(here, PLANNED_PAGE)}#{chapter.anchor}"
+        )
+
+
+def _arc(span: int) -> str:
+    """An arc that comes from `span` rows above; the height of a row is the style
+    sheet's.
+    """
+    reach = math.sqrt(min(span, LONGEST_ARC) / LONGEST_ARC)
+    path = (
+        '<path d="M100,0 C-33,0 -33,100 100,100" vector-effect="non-scaling-stroke"/>'
+    )
+    size = (
+        f'style="--span:{span};--reach:{reach:.2f}" '
+        'viewBox="0 0 100 100" preserveAspectRatio="none"'
+    )
+    return f'<svg class="arc" {size} aria-hidden="true">{path}</svg>'
+
+
+def _chapters(numbers: tuple[int, ...]) -> str:
+    """`chapter 2`, or `chapters 2, 7 and 8`."""
+    *first, last = map(str, numbers)
+    return f"chapters {', '.join(first)} and {last}" if first else f"chapter {last}"
+
+
+class PlannedChapters(OutlineDirective):
+    """`{planned-chapters}`: a section for each chapter that is not in the book's
+    contents yet.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        sections = []
+        for part in self.outline():
+            planned = [
+                self.chapter(chapter)
+                for chapter in part.chapters
+                if not self.is_written(chapter)
+            ]
+            if planned:
+                sections.append(
+                    _section(f"part-{part.title.lower()}", part.title, planned)
+                )
+        return sections
+
+    def chapter(self, chapter: Chapter) -> nodes.section:
+        grows = f" It grows from {_chapters(chapter.needs)}." if chapter.needs else ""
+        status = nodes.paragraph(
+            "",
+            f"Planned. It rebuilds work of {chapter.year}.{grows}",
+            classes=["status"],
+        )
+        models = nodes.paragraph(
+            "",
+            "",
+            nodes.strong("", "You will build: "),
+            nodes.Text(f"{chapter.models}."),
+        )
+        measures = nodes.paragraph("", "", nodes.strong("", "It will measure:"))
+        claims = nodes.bullet_list(
+            "", *(_claim(id, text) for id, text in chapter.claims.items())
+        )
+        body = [
+            nodes.paragraph("", chapter.question, classes=["question"]),
+            models,
+            measures,
+            claims,
+            status,
+        ]
+        return _section(chapter.anchor, f"{chapter.number}. {chapter.title}", body)
+
+
+def _section(anchor: str, title: str, body: list[Any]) -> nodes.section:
+    return nodes.section(
+        "", nodes.title("", title), *body, ids=[anchor], names=[anchor]
+    )
+
+
+def _claim(id: str, text: str) -> nodes.list_item:
+    return nodes.list_item(
+        "", nodes.paragraph("", "", nodes.literal("", id), nodes.Text(f" {text}"))
+    )
+
+
+def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Before a notebook is rendered: name the folded cells, drop the claims' records,
+    add evidence.
+    """
+    if Path(app.env.doc2path(docname)).suffix != ".ipynb":
+        return
+    notebook = nbformat.reads(source[0], as_version=4)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if found := FOLDED.match(cell.source):
+            cell.metadata["mystnb"] = {
+                "code_prompt_show": found[1],
+                "code_prompt_hide": found[1],
+            }
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(CLAIM_MIME, None)
+        for id in tags(cell, "claim:"):
+            path = EVIDENCE / f"{id}.json"
+            # also while it is missing, so that its arrival is seen
+            app.env.note_dependency(str(path))
+            if path.exists():
+                text = evidence_text(
+                    path, notebook.metadata.get("drawn_from_noise", {}).get("executed")
+                )
+                cells.append(nbformat.v4.new_markdown_cell(text, id=f"evidence-{id}"))
+    notebook.cells = cells
+    source[0] = notebook_text(notebook)
+
+
+def evidence_text(path: Path, executed: str | None) -> str:
+    """The Markdown of one evidence file. `executed` is the digest of the code that the
+    page shows.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            f"| {n['name'].replace('|', chr(92) + '|')} | {n['median']:.3g} ± "
+            f"{n['std']:.2g} |"
+            for n in record["numbers"]
+        ]
+        seeds = ", ".join(map(str, record["seeds"]))
+        run = (
+            f"`{record['command']}` took {record['minutes']:.0f} minutes on "
+            f"{record['machine']}, {record['date']}."
+        )
+        same = (
+            "It ran the code of this page."
+            if record["code"] == executed
+            else _changed(record["code"], executed)
+        )
+        head = [
+            f":::{{admonition}} At full size: {record['id']} {record['outcome']}",
+            ":class: evidence",
+            "",
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExtensionError(
+            f"{path}: not a record of evidence ({error!r}): run make evidence "
+            f"ID={path.stem}"
+        ) from error
+    table = [
+        f"| comparison | median ± standard deviation over seeds {seeds} |",
+        "|---|---|",
+        *rows,
+        "",
+    ]
+    return "\n".join([*head, *table, run, same, ":::"])
+
+
+def _changed(measured: str, executed: str | None) -> str:
+    return (
+        f"The code has changed since: it measured `{measured}`, this page shows "
+        f"`{executed or 'no stamp'}`."
+    )
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("lineage", Lineage)
+    app.add_directive("planned-chapters", PlannedChapters)
+    for name in ("card", "measured"):
+        app.add_role(name, Quoted())
+    app.connect("source-read", prepare_notebook)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

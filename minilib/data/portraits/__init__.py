@@ -1,0 +1,1 @@
+"""Portraits: drawn, told in captions, and checked."""

@@ -1,0 +1,1 @@
+"""Scenes: drawn, told in captions, and checked."""

@@ -1,0 +1,1 @@
+"""The systems of the book, a module each."""

@@ -1,0 +1,299 @@
+"""The loop: steps, checkpoints, and the trained model."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from minilib import runtime
+from minilib.train.batches import Batch, Draw, generator
+from minilib.train.players import Loss, Player, frozen, join_processes
+from minilib.weights import read_tensors, write_tensors
+
+CHECKPOINT_EVERY = 500  # steps between two checkpoints
+# the bound on the gradient's norm; the decay of the averaged weights
+CLIP, EMA = 1.0, 0.999
+
+
+def learning_rate(step: int, *, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up over `warmup` steps, then half a cosine from `peak` to 0
+    (Loshchilov and Hutter, 2017).
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return (
+        peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    )
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """ema ← decay·ema + (1 − decay)·model for every parameter; buffers are copied: they
+    are no weights to average.
+    """
+    for averaged, parameter in zip(ema.parameters(), model.parameters(), strict=True):
+        averaged.lerp_(parameter, 1 - decay)
+    for copied, buffer in zip(ema.buffers(), model.buffers(), strict=True):
+        copied.copy_(buffer)
+
+
+@dataclass
+class Fitted:
+    """What `fit` returns: the trained model, the average of its weights over the last
+    steps, and one loss a step.
+    """
+
+    model: nn.Module
+    ema: nn.Module
+    # (steps,) float32, mean over the whole batch; (steps, players) where several take
+    # turns
+    loss: Tensor
+    seconds: float  # wall time, those before a resumption included
+    rank: int  # this process's number under torchrun, else 0
+
+
+class Trainer:
+    """The state of one run, and how to take a step, save it and load it. `fit` drives
+    it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss | Mapping[str, Loss],
+        run: dict[str, Any],
+        device: torch.device,
+    ):
+        self.run, self.device, self.step = run, device, 0
+        self.seconds, self.started = 0.0, time.perf_counter()
+        self.rank, self.world = join_processes(device)
+        # a GPU's convolutions like it
+        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
+        self.model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        # the submodule named "" is the model itself
+        turns = loss if isinstance(loss, Mapping) else {"": loss}
+        self.players = [
+            Player(model, model.get_submodule(name), own, run, self.world)
+            for name, own in turns.items()
+        ]
+        self.autocast = device.type == "cuda"
+        self.half = (
+            torch.bfloat16
+            if self.autocast and torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=self.autocast and self.half == torch.float16
+        )
+        self.losses = torch.zeros(run["steps"], len(self.players), device=device)
+
+    def my_rows(self, batch: Batch) -> tuple[Batch, slice, int]:
+        total = len(batch[0])
+        if total % self.world:
+            raise ValueError(
+                f"a batch of {total} does not divide among {self.world} processes: "
+                f"use a multiple of {self.world}"
+            )
+        share = total // self.world
+        rows = slice(self.rank * share, (self.rank + 1) * share)
+        return (
+            tuple(t[rows].to(self.device, non_blocking=True) for t in batch),
+            rows,
+            total,
+        )
+
+    def take_step(self, batch: Batch) -> None:
+        run, step = self.run, self.step
+        batch, rows, total = self.my_rows(batch)
+        # for dropout and its like; + 1, lest the first process shares the stream of
+        # `draw`
+        torch.manual_seed(generator(run["seed"], step, self.rank + 1).initial_seed())
+        draw = Draw(generator(run["seed"], step, device=self.device), rows, total)
+        lr = learning_rate(
+            step, steps=run["steps"], peak=run["lr"], warmup=run["warmup"]
+        )
+        for i, player in enumerate(self.players):
+            with frozen(self.parameters, but=player.parameters):
+                self.losses[step, i] = self.mean_over_processes(
+                    self.take_turn(player, batch, draw, lr)
+                )
+        self.scaler.update()
+        update_ema(self.ema, self.model, min(run["ema"], (1 + step) / (10 + step)))
+        self.step += 1
+
+    def take_turn(self, player: Player, batch: Batch, draw: Draw, lr: float) -> Tensor:
+        """One gradient step on one player's loss, whose value is returned."""
+        player.optimizer.param_groups[0]["lr"] = lr
+        with (
+            torch.autocast(self.device.type, self.half)
+            if self.autocast
+            else nullcontext()
+        ):
+            loss = player.objective(batch, draw)
+        player.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(player.optimizer)
+        nn.utils.clip_grad_norm_(player.parameters, self.run["clip"])
+        self.scaler.step(player.optimizer)
+        return loss.detach().float()
+
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value / self.world
+
+    def elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self.started
+
+    def require_finite(self) -> None:
+        bad = (~self.losses[: self.step].isfinite().all(dim=1)).nonzero()
+        if len(bad):
+            raise FloatingPointError(
+                f"the loss is not finite from step {int(bad[0])} on: lower lr (now "
+                f"{self.run['lr']}) or clip"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write everything the next step depends on, in one atomic file. Only the first
+        process writes.
+        """
+        self.require_finite()
+        if self.rank != 0:
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
+        for n, player in enumerate(self.players):
+            for i, state in player.optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{n}.{i}.{k}": v for k, v in state.items()}
+        tensors["losses"] = self.losses
+        write_tensors(
+            path,
+            tensors,
+            {
+                "run": self.run,
+                "step": self.step,
+                "seconds": self.elapsed(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+
+    def load(self, path: Path) -> None:
+        """Take up the run saved at `path`. Raises ValueError when that is another run,
+        or no checkpoint at all.
+        """
+        tensors, meta = read_tensors(path)
+        if not {"run", "step", "seconds", "scaler"} <= meta.keys():
+            raise ValueError(
+                f"{path} is no training checkpoint: choose another path, or delete it"
+            )
+        if meta["run"] != json.loads(json.dumps(self.run)):
+            differ = [
+                f"{k}: {meta['run'].get(k)!r} there, {v!r} here"
+                for k, v in self.run.items()
+                if meta["run"].get(k) != v
+            ]
+            raise ValueError(
+                f"{path} is the checkpoint of another run ({'; '.join(differ)}): "
+                "choose another path, or delete it"
+            )
+        try:
+            self.model.load_state_dict(part(tensors, "model."))
+            self.ema.load_state_dict(part(tensors, "ema."))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path} is the checkpoint of another model: {error}"
+            ) from None
+        for n, player in enumerate(self.players):
+            state = {
+                i: part(tensors, f"optimizer.{n}.{i}.")
+                for i in range(len(player.parameters))
+            }
+            groups = player.optimizer.state_dict()["param_groups"]
+            player.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.scaler.load_state_dict(meta["scaler"])
+        self.losses.copy_(tensors["losses"])
+        self.step, self.seconds = meta["step"], meta["seconds"]
+
+    def train(
+        self, batches: Callable[[int], Batch], checkpoint: Path | None, progress: bool
+    ) -> None:
+        """Take the steps that are left. A checkpoint is written first of all, so that a
+        bad path costs no training.
+        """
+        steps = self.run["steps"]
+        if checkpoint is not None:
+            self.load(checkpoint) if checkpoint.exists() else self.save(checkpoint)
+        quiet = not progress or self.rank != 0
+        with tqdm(
+            total=steps, initial=self.step, desc=self.run["name"], disable=quiet
+        ) as bar:
+            while self.step < steps:
+                self.take_step(batches(self.step))
+                bar.update()
+                if self.step % 50 == 0:
+                    mean = self.losses[self.step - 50 : self.step].mean(dim=0)
+                    bar.set_postfix(loss=" ".join(f"{value:.4f}" for value in mean))
+                if checkpoint is not None and (
+                    self.step % CHECKPOINT_EVERY == 0 or self.step == steps
+                ):
+                    self.save(checkpoint)
+        self.require_finite()
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+    }
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss | Mapping[str, Loss],
+    batches: Callable[[int], Batch],
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    warmup: int = 100,
+    weight_decay: float = 0.0,
+    seed: int = 0,
+    name: str = "",
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Fitted:
+    """Minimise `loss(model, *batch)` over `batches(0)`, `batches(1)`, … with AdamW, and
+    return the trained model. How it does so, the docstring of `minilib.train` says.
+
+    Raises AttributeError when the model has no submodule of that name, ValueError when
+    the checkpoint is of another run or a batch does not divide among the processes,
+    OSError when the checkpoint cannot be written, FloatingPointError when the loss
+    stops being finite (nothing is saved then).
+    """
+    run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
+           "warmup": min(warmup, steps // 2)}  # fmt: skip
+    run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}
+    gpus = range(torch.cuda.device_count())
+    # each step seeds the global generator for itself: leave the caller's as it was
+    with torch.random.fork_rng(gpus):
+        trainer = Trainer(model, loss, run, runtime.device())
+        trainer.train(batches, checkpoint, progress)
+    losses = (
+        trainer.losses.cpu()
+        if isinstance(loss, Mapping)
+        else trainer.losses.cpu()[:, 0]
+    )
+    return Fitted(model.eval(), trainer.ema, losses, trainer.elapsed(), trainer.rank)

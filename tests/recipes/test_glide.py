@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from minilib.data.portraits.checker import accuracy
+from minilib.data.scenes import drawing as scenes
+from minilib.nets.unet_blocks import PlaceAttention
+from minilib.recipes import ddpm, glide
+from minilib.recipes.captioned import (
+    captioned_pairs,
+    captioned_scenes,
+    coloured_pairs,
+    portrait_tokens,
+    swapped_sides,
+)
+from minilib.recipes.glide import (
+    caption_gain,
+    pairs_by_vector,
+    pairs_by_words,
+    score_told_apart,
+)
+from minilib.text.words import END
+
+
+def knows(x):
+    """A network that answers x when it is told any caption, and nothing otherwise."""
+    return lambda x_t, t, tokens: x * (tokens[:, 1] != END).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("draw", [captioned_pairs, coloured_pairs])
+def test_captions_of_two_people_tell_who_is_left(draw):
+    x, texts = draw(30, 0)
+    assert x.shape == (30, 3, 16, 32)
+    assert accuracy(x, texts)["claims"] >= 0.99
+    assert accuracy(swapped_sides(x), texts)["claims"] < 0.7
+    assert torch.equal(swapped_sides(swapped_sides(x)), x)
+
+
+def test_two_people_wear_what_their_caption_says_in_its_order():
+    texts = coloured_pairs(4, 0)[1]
+    assert all(
+        text.count(" top ") == 2 and text.count(" left of ") == 1 for text in texts
+    )
+    assert coloured_pairs(4, 0)[1] == texts != coloured_pairs(4, 1)[1]
+
+
+def test_a_caption_lessens_the_error_of_what_it_tells():
+    x, texts = coloured_pairs(6, 0, "test")
+    tokens = portrait_tokens().encode(texts)
+    assert torch.allclose(
+        caption_gain(knows(x), x, tokens), x.square().flatten(1).mean(dim=1)
+    )
+    assert not caption_gain(lambda x_t, t, tokens: 0 * x_t, x, tokens).any()
+    told = score_told_apart(knows(x), x, texts)
+    assert told["told_apart"] == 1
+    assert told["caption_gain"] == pytest.approx(float(x.square().mean()))
+    assert score_told_apart(knows(swapped_sides(x)), x, texts)["told_apart"] == 0
+
+
+def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
+    torch.manual_seed(0)
+    words, vector = pairs_by_words.model(), pairs_by_vector.model()
+    assert {name for name in words.state_dict() if name not in vector.state_dict()} == {
+        name for name in words.state_dict() if ".words." in name
+    }
+    assert vector.state_dict().keys() < words.state_dict().keys()
+    assert type(vector.encoder.middle[1]) is PlaceAttention
+
+
+def test_scenes_are_of_two_sizes_only():
+    with pytest.raises(ValueError, match="expected scenes of size 16 or 32, got 24"):
+        captioned_scenes(1, 0, size=24)
+
+
+def test_scenes_drawn_as_told_score_one_in_every_category(monkeypatch):
+    x, texts = captioned_scenes(8, 2, "held_out", "long")
+    monkeypatch.setattr(
+        glide, "captioned_scenes", lambda n, seed, split, style: (x, texts)
+    )
+    monkeypatch.setattr(glide, "draw_scenes", lambda model, large, noise, tokens: x)
+    score = glide.score_scenes(None)
+    assert score["caption"] == score["binding"] == 1
+    assert set(score.values()) == {1}
+
+
+@pytest.mark.parametrize("white", [0, 3, 8])
+def test_scenes_are_clear_where_the_checker_knows_every_attribute(monkeypatch, white):
+    x = scenes.render(scenes.draw(8, 0))
+    x[:white] = 1
+    monkeypatch.setattr(ddpm, "sample_scenes", lambda model, n, generator: x)
+    assert ddpm.score_scenes(None) == {"clear": 1 - white / 8}

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minilib.text.words import END, PADDING, START, WordTokenizer, split
+
+TEXTS = ["a red hat, a blue top", "green hair", "笑脸 face"]
+
+
+def test_words_signs_and_chinese_characters():
+    assert split("A red-hot  Hat, 火山!") == [
+        "a",
+        "red",
+        "-",
+        "hot",
+        "hat",
+        ",",
+        "火",
+        "山",
+        "!",
+    ]
+    assert split("") == split("  \n") == []
+    assert split("keycap_10 #") == ["keycap", "_", "10", "#"]
+
+
+def test_a_caption_starts_ends_and_is_padded():
+    tokenizer = WordTokenizer(TEXTS, length=8)
+    tokens = tokenizer.encode(["Red HAT", "", "a a a a a a"])
+    assert tokens.shape == (3, 8)
+    assert tokens.dtype == torch.int64
+    red, hat, a = (tokenizer.token[word] for word in ("red", "hat", "a"))
+    assert tokens.tolist() == [
+        [START, red, hat, END, *[PADDING] * 4],
+        [START, END, *[PADDING] * 6],
+        [START, *[a] * 6, END],
+    ]
+    assert tokens.max() < len(tokenizer)
+    assert tokenizer.decode(tokens) == ["red hat", "", "a a a a a a"]
+    assert tokenizer.decode(torch.tensor([[START, red, END, hat, hat]])) == ["red"]
+
+
+def test_the_order_of_the_texts_changes_no_token():
+    assert WordTokenizer(TEXTS, 8).token == WordTokenizer(TEXTS[::-1], 8).token
+    assert sorted(WordTokenizer(TEXTS, 8).token.values()) == list(
+        range(END + 1, len(WordTokenizer(TEXTS, 8)))
+    )
+
+
+def test_an_unknown_word_is_named_with_the_nearest_known_ones():
+    tokenizer = WordTokenizer(TEXTS, 8)
+    with pytest.raises(
+        ValueError, match=r"unknown word 'gren' in 'gren hair': did you mean 'green'"
+    ):
+        tokenizer.encode(["red hat", "gren hair"])
+    with pytest.raises(
+        ValueError, match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue"
+    ):
+        tokenizer.encode(["zzz"])
+
+
+def test_a_text_in_place_of_a_list_is_refused():
+    with pytest.raises(
+        ValueError, match="expected a list of texts, got the text 'red'"
+    ):
+        WordTokenizer(TEXTS, 8).encode("red")
+
+
+def test_a_caption_that_is_too_long_is_refused():
+    with pytest.raises(ValueError, match=r"has 7 words, and at most 6 fit: shorten it"):
+        WordTokenizer(TEXTS, 8).encode(["a a a a a a a"])
+
+
+@given(st.lists(st.sampled_from(["a", "red", "hat", ",", "脸"]), max_size=6))
+def test_what_was_encoded_is_decoded(words):
+    tokenizer = WordTokenizer(TEXTS, 8)
+    assert split(tokenizer.decode(tokenizer.encode([" ".join(words)]))[0]) == words

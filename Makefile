@@ -7,7 +7,7 @@ READY := .venv/.ready
 CHECKS := "ruff check" "ruff format --check" "mypy" "book.tools.mirror --check" "book.tools.notebook check" "book.tools.claims --check" \
   "book.tools.scoreboard --check" "book.tools.library_map --check" "book.tools.colab --check" "book.tools.links"
 
-.PHONY: help book test check chapter mirror library text apply claims scoreboard weights evidence bench lock clean
+.PHONY: help book test check chapter mirror library text apply claims scoreboard weights evidence budgets bench lock clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | while IFS='	' read -r name what; do \
@@ -55,9 +55,12 @@ scoreboard: $(READY) ## write the scoreboard
 weights: $(READY) ## retrain the weights that ship, all or one: make weights NAME=…
 	@$(RUN) book.tools.train_weights $(NAME)
 
-evidence: $(READY) ## measure claims at full size, all or one: make evidence ID=AE-1
-	@$(RUN) book.tools.evidence $(ID)
+evidence: $(READY) ## measure the claims whose code has changed, or one: make evidence ID=AE-1
+	@$(RUN) minilib measure $(or $(ID),--stale) $(if $(SIZE),--size $(SIZE))
 	@$(RUN) book.tools.claims
+
+budgets: $(READY) ## what each chapter and the tests cost, in core-seconds
+	@$(RUN) book.tools.budgets
 
 bench: $(READY) ## compare our U-Net with diffusers': speed, memory, training time to a target
 	@$(RUN) tests.bench.speed

@@ -1,4 +1,6 @@
-"""python -m minilib train|sample|list: the recipes from the command line."""
+"""python -m minilib train|sample|list|measure: the recipes and the claims from the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -111,6 +113,19 @@ def wanted_prompt(recipe: Recipe, prompt: str | None) -> list[torch.Tensor]:
     return [recipe.tokenizer().encode([prompt]).expand(64, -1)]
 
 
+def measure_claims(options: argparse.Namespace) -> None:
+    """Measure claims, and record each in minilib/experiments/evidence/ID.json."""
+    from minilib.experiments.experiment import Size  # scipy, and all models: seconds
+    from minilib.experiments.measure import is_stale, measure
+    from minilib.experiments.registry import chosen
+
+    wanted = chosen(options.ids)
+    if options.stale:
+        wanted = [one for one in wanted if is_stale(one)]
+    for claim in measure(wanted, options.seeds, Size(options.size)):
+        print(claim)
+
+
 def show_list(_: argparse.Namespace) -> None:
     """A line a recipe: name, steps, and the score of the weights that ship."""
     for name, recipe in recipes.RECIPES.items():
@@ -141,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     add_train(commands.add_parser("train", parents=[shared], help=train.__doc__))
     add_sample(commands.add_parser("sample", parents=[shared], help=sample.__doc__))
     commands.add_parser("list", help=show_list.__doc__).set_defaults(run=show_list)
+    add_measure(commands.add_parser("measure", help=measure_claims.__doc__))
     return root
 
 
@@ -182,6 +198,28 @@ def add_sample(two: argparse.ArgumentParser) -> None:
         help="weights that `train` wrote; the shipped ones if left out",
     )
     two.set_defaults(run=sample)
+
+
+def add_measure(three: argparse.ArgumentParser) -> None:
+    three.add_argument(
+        "ids", nargs="*", metavar="ID", help="claims such as AE-1; all if left out"
+    )
+    three.add_argument(
+        "--seeds",
+        type=whole(1, 1000),
+        help="how many; what each claim wants if left out",
+    )
+    three.add_argument(
+        "--size",
+        choices=["live", "quick", "full"],
+        default="full",
+        help="seconds as in a chapter, minutes, or hours (the default)",
+    )
+    three.add_argument(
+        "--stale", action="store_true", help="only those whose code has changed"
+    )
+    three.add_argument("--device", help="cpu, cuda, cuda:1 or mps")
+    three.set_defaults(run=measure_claims)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

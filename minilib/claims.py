@@ -1,197 +1,313 @@
-"""A claim is shown when it is measured: paired comparisons over seeds, one rule, one
-outcome, asserted and recorded.
+"""How a claim is decided: paired differences, a 95 % interval, and the smallest
+difference that would matter.
 """
 
 from __future__ import annotations
 
 import html
 import math
-import statistics
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from minilib.runtime import budget_name
+import numpy as np
+from scipy import stats
 
-HOLDS, FAILS, INCONCLUSIVE = "holds", "fails at our scale", "inconclusive"
+HOLDS, FAILS, SAME = "holds", "fails at our scale", "no difference"
+INCONCLUSIVE, SHOWN, PARTLY = "inconclusive", "shown", "holds in part"
+OUTCOMES = (HOLDS, PARTLY, FAILS, SAME, INCONCLUSIVE, SHOWN)
+SEED, PROMPT, PICTURE = "training seed", "prompt", "picture"
+UNITS = (SEED, PROMPT, PICTURE)
 MIME = "application/vnd.minilib.claim+json"
 RULE = (
-    "a difference counts when its median over the seeds exceeds three standard "
-    "deviations "
-    "and, at the quick budget, is at least half the median that the authors measured"
+    "a difference holds when its two-sided 95 % interval lies above 0 and its middle "
+    "reaches the smallest difference that matters"
 )
+DRAWS = 10_000  # of the bootstrap
+SYMBOL = re.compile(r"(?<!\w)([A-Za-zα-ωΑ-Ω]̃?)_(\{[^}]*\}|\w)")
+
+
+def interval(values: Sequence[float], unit: str = SEED) -> tuple[float, float]:
+    """The two-sided 95 % interval of the mean of `values`: (low, high).
+
+    Student's t where the unit is a training seed, else the bootstrap (BCa, 10,000
+    draws, seeded). Raises ValueError for fewer than 3 values.
+    """
+    sample = np.asarray(values, dtype=float)
+    if len(sample) < 3:
+        raise ValueError(f"an interval needs 3 values or more, got {len(sample)}")
+    if np.ptp(sample) == 0:  # neither method has a spread to work with
+        return float(sample[0]), float(sample[0])
+    if unit == SEED:
+        half = stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample)
+        return float(sample.mean() - half), float(sample.mean() + half)
+    found = stats.bootstrap(
+        (sample,), np.mean, n_resamples=DRAWS, batch=500, rng=np.random.default_rng(0)
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`larger` − `smaller`, seed by seed: what the claim says is positive.
+    """`larger` − `smaller`, unit by unit: what the claim says is positive.
 
-    `measured` is the authors' median of it over seeds 0–4 at the quick budget; a run
-    there must reach half of it. Raises ValueError unless both sides have one finite
-    number a seed, for two seeds or more, and `measured` > 0.
+    `matters` is the smallest difference that would matter, stated before measuring.
+    With `equal` the claim says instead that both sides are the same within ±`matters`.
+    Where the unit is a prompt or a picture, the values come in `groups` of one length,
+    one for each training seed, whose means must agree on the side of 0.
+    Raises ValueError unless both sides have as many finite numbers, three or more.
     """
 
     name: str
     larger: Sequence[float]
     smaller: Sequence[float]
-    measured: float
+    matters: float
+    unit: str = SEED
+    equal: bool = False
+    groups: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.larger) != len(self.smaller) or len(self.larger) < 2:
+        n = len(self.larger)
+        if n != len(self.smaller) or n < 3:
             raise ValueError(
-                f"{self.name}: expected one value a seed on both sides, got "
-                f"{len(self.larger)} and {len(self.smaller)}"
+                f"{self.name}: expected as many values on both sides, three or more, "
+                f"got {n} and {len(self.smaller)}"
             )
         if not all(map(math.isfinite, self.values)):
+            raise ValueError(f"{self.name}: expected finite numbers, got {self.values}")
+        if not self.matters > 0:
             raise ValueError(
-                f"{self.name}: expected finite differences, got {self.values}"
+                f"{self.name}: the smallest difference that matters must be positive, "
+                f"got {self.matters}"
             )
-        if not self.measured > 0:
+        if self.unit not in UNITS or self.groups < 1 or n % self.groups:
             raise ValueError(
-                f"{self.name}: measured must be positive, got {self.measured}"
+                f"{self.name}: expected a unit of {', '.join(UNITS)} and groups of one "
+                f"length, got {self.unit!r} and {n} values in {self.groups} groups"
             )
 
-    @property
+    @cached_property
     def values(self) -> list[float]:
         return [float(a - b) for a, b in zip(self.larger, self.smaller, strict=True)]
 
     @property
-    def outcome(self) -> str:
-        median, spread = statistics.median(self.values), statistics.stdev(self.values)
-        if abs(median) <= 3 * spread:
-            return INCONCLUSIVE
-        if median < 0:
-            return FAILS
-        return (
-            HOLDS
-            if budget_name() == "full" or median >= self.measured / 2
-            else INCONCLUSIVE
-        )
+    def middle(self) -> float:
+        return math.fsum(self.values) / len(self.values)
 
-
-class Claim:
-    """A claim with its paired differences. A notebook shows it as a table; tools read
-    its record from the output.
-
-    Raises ValueError unless every difference has a value for each of the seeds.
-    """
-
-    def __init__(
-        self,
-        id: str,
-        statement: str,
-        seeds: Sequence[int],
-        differences: Sequence[Difference],
-    ):
-        self.id, self.statement, self.seeds, self.differences = (
-            id,
-            statement,
-            list(seeds),
-            list(differences),
-        )
-        for d in self.differences:
-            if len(d.values) != len(self.seeds):
-                raise ValueError(
-                    f"{id}: expected a value for each of the seeds {self.seeds}, "
-                    f"got {len(d.values)}"
-                )
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        return interval(self.values, self.unit)
 
     @property
     def outcome(self) -> str:
-        """It holds when every difference does, and fails when one is significantly
-        reversed.
-        """
-        outcomes = {d.outcome for d in self.differences}
-        return (
-            FAILS
-            if FAILS in outcomes
-            else HOLDS
-            if outcomes == {HOLDS}
-            else INCONCLUSIVE
-        )
-
-    def check(self, stated: str) -> Claim:
-        """Return the claim, to be displayed. Raises AssertionError when, at the page's
-        budget, it is not as `stated`.
-
-        The pages are made at the quick budget; a run at the full one finds out for
-        itself, and shows what it found.
-        """
-        if budget_name() == "quick" and self.outcome != stated:
-            raise AssertionError(
-                f"{self.id}: the page says {stated!r}, the measurement says "
-                f"{self.outcome!r}\n{self!r}"
-            )
-        return self
+        """By the rule; two groups whose means disagree leave it inconclusive."""
+        low, high = self.interval
+        within = -self.matters <= low and high <= self.matters
+        if self.equal:
+            apart = low > self.matters or high < -self.matters
+            return HOLDS if within else FAILS if apart else INCONCLUSIVE
+        means = np.reshape(self.values, (self.groups, -1)).mean(axis=1)
+        if low > 0 and self.middle >= self.matters and (means > 0).all():
+            return HOLDS
+        if high < 0 and not within and (means < 0).all():
+            return FAILS
+        return SAME if within else INCONCLUSIVE
 
     def record(self) -> dict[str, Any]:
-        """The claim as plain data, for the claims index and the evidence files."""
-        numbers = [
-            {
-                "name": d.name,
-                "values": d.values,
-                "median": statistics.median(d.values),
-                "std": statistics.stdev(d.values),
-            }
-            for d in self.differences
-        ]
-        facts = {
-            "id": self.id,
-            "outcome": self.outcome,
-            "statement": self.statement,
-            "rule": RULE,
-        }
+        low, high = self.interval
         return {
-            **facts,
-            "seeds": self.seeds,
-            "budget": budget_name(),
-            "numbers": numbers,
+            "name": self.name,
+            "unit": self.unit,
+            "n": len(self.values),
+            "groups": self.groups,
+            "equal": self.equal,
+            "matters": self.matters,
+            "larger": [round(float(v), 9) for v in self.larger],
+            "smaller": [round(float(v), 9) for v in self.smaller],
+            "middle": self.middle,
+            "low": low,
+            "high": high,
+            "outcome": self.outcome,
         }
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A theorem or a definition, checked by number: its error is within `bound`.
+
+    Raises ValueError unless the bound is positive and the error a number from 0 on.
+    """
+
+    name: str
+    error: float
+    bound: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.error) and self.error >= 0 and self.bound > 0):
+            raise ValueError(
+                f"{self.name}: expected an error from 0 on and a bound above 0, "
+                f"got {self.error} and {self.bound}"
+            )
+
+    @property
+    def outcome(self) -> str:
+        return SHOWN if self.error <= self.bound else FAILS
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "error": float(self.error),
+            "bound": self.bound,
+            "outcome": self.outcome,
+        }
+
+
+Part = Difference | Identity
+
+
+def together(outcomes: Sequence[str]) -> str:
+    """The outcome of a claim whose parts have these: what all say, and where they
+    differ `holds in part`, `fails` or `inconclusive`.
+
+    What is shown counts as holding beside parts that are measured.
+    """
+    found = set(outcomes)
+    if found == {SHOWN}:
+        return SHOWN
+    measured = {HOLDS if outcome == SHOWN else outcome for outcome in found}
+    if len(measured) == 1:
+        return measured.pop()
+    if INCONCLUSIVE in measured:
+        return INCONCLUSIVE
+    return PARTLY if HOLDS in measured else FAILS
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with its parts. A notebook shows it as a table; tools read its record.
+
+    `facts` says how it was measured: size, seeds, command, code, machine and time.
+    Raises ValueError for a claim without parts.
+    """
+
+    id: str
+    statement: str
+    parts: Sequence[Part]
+    facts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError(f"{self.id}: expected at least one part")
+
+    @property
+    def outcome(self) -> str:
+        return together([part.outcome for part in self.parts])
+
+    def record(self) -> dict[str, Any]:
+        """The claim as plain data, for the claims' index and the evidence files."""
+        head = {"id": self.id, "outcome": self.outcome, "statement": self.statement}
+        return {**head, "rule": RULE, "parts": [p.record() for p in self.parts]} | dict(
+            self.facts
+        )
 
     def __repr__(self) -> str:
-        rows = [
-            f"  {n['name']}: {n['median']:.3g} ± {n['std']:.2g}"
-            for n in self.record()["numbers"]
-        ]
         return "\n".join(
-            [
-                f"{self.id} {self.outcome} (median ± standard deviation over seeds "
-                f"{self.seeds})",
-                *rows,
-            ]
+            [f"{self.id} {self.outcome}", *(f"  {line(part)}" for part in self.parts)]
         )
 
-    def _repr_mimebundle_(
-        self, include: Any = None, exclude: Any = None
-    ) -> dict[str, Any]:
-        head = (
-            f"<p><strong>{self.id} {self.outcome}.</strong> "
-            f"{html.escape(self.statement)}</p>"
-        )
-        rows = ""
-        for d, n in zip(self.differences, self.record()["numbers"], strict=True):
-            sides = "".join(
-                f"<td>{statistics.median(map(float, side)):.3g}</td>"
-                for side in (d.larger, d.smaller)
-            )
-            rows += (
-                f"<tr><td>{html.escape(d.name)}</td>{sides}<td>{n['median']:.3g} ± "
-                f"{n['std']:.2g}</td></tr>"
-            )
-        columns = (
-            "<tr><th>comparison</th><th>larger</th><th>smaller</th><th>difference ± "
-            "std</th></tr>"
-        )
-        table = (
-            f'<table class="claim"><thead>{columns}</thead>'
-            f"<tbody>{rows}</tbody></table>"
-        )
-        note = (
-            f"<p>Medians over seeds {', '.join(map(str, self.seeds))}, paired by seed; "
-            f"{budget_name()} budget.</p>"
-        )
-        return {
-            "text/html": f'<div class="claim-result">{head}{table}{note}</div>',
-            "text/plain": repr(self),
-            MIME: self.record(),
-        }
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return {"text/html": page(self), "text/plain": repr(self), MIME: self.record()}
+
+
+def claim_of(record: Mapping[str, Any]) -> Claim:
+    """The claim that a record holds. Raises KeyError or ValueError for other things."""
+    parts: list[Part] = []
+    for part in record["parts"]:
+        if "bound" in part:
+            parts.append(Identity(part["name"], part["error"], part["bound"]))
+        else:
+            fields = ("name", "larger", "smaller", "matters", "unit", "equal", "groups")
+            parts.append(Difference(**{field: part[field] for field in fields}))
+    known = {"id", "outcome", "statement", "rule", "parts"}
+    facts = {key: value for key, value in record.items() if key not in known}
+    return Claim(record["id"], record["statement"], parts, facts)
+
+
+# ---------- how it is shown ----------
+
+
+def line(part: Part) -> str:
+    """A part in one line of text."""
+    if isinstance(part, Identity):
+        return f"{part.name}: error {part.error:.1e}, within {part.bound:.0e}"
+    low, high = part.interval
+    return (
+        f"{part.name}: {part.middle:.3g} [{low:.3g}, {high:.3g}], "
+        f"{'within' if part.equal else 'at least'} {part.matters:.3g}: {part.outcome}"
+    )
+
+
+def typeset(text: str) -> str:
+    """Text as HTML, with x_t, x_{t−1} and the like as symbols with an index."""
+    return SYMBOL.sub(
+        lambda found: f"<i>{found[1]}</i><sub>{found[2].strip('{}')}</sub>",
+        html.escape(text, quote=False),
+    )
+
+
+def sides(part: Part) -> tuple[str, str, str, str, str]:
+    """The cells of a part's row: both sides, difference, interval, what matters."""
+    if isinstance(part, Identity):
+        return "", "", f"error {part.error:.1e}", "", f"≤ {part.bound:.0e}"
+    (low, high), n = part.interval, len(part.values)
+    return (
+        f"{math.fsum(part.larger) / n:.3g}",
+        f"{math.fsum(part.smaller) / n:.3g}",
+        f"{part.middle:.3g}",
+        f"{low:.3g} to {high:.3g}",
+        f"within ±{part.matters:.3g}" if part.equal else f"{part.matters:.3g}",
+    )
+
+
+def sample_size(parts: Sequence[Part]) -> str:
+    """`5 training seeds`, `1,000 prompts of 2 training seeds`, or that it is proved."""
+    measured = [part for part in parts if isinstance(part, Difference)]
+    if not measured:
+        return "a theorem or a definition, checked by number"
+    n, unit, groups = max((len(p.values), p.unit, p.groups) for p in measured)
+    of = f" of {groups} training seeds" if groups > 1 else ""
+    return f"{n:,} {unit}s{of}"
+
+
+def page(claim: Claim) -> str:
+    """The claim as HTML: verdict, statement, a row a part, and how it was measured."""
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in ("comparison", "larger", "smaller", "difference", "95 % interval")
+    )
+    head += "<th>what would matter</th><th>outcome</th>"
+    rows = "".join(
+        f"<tr><td>{typeset(part.name)}</td>"
+        + "".join(f"<td>{cell}</td>" for cell in sides(part))
+        + f"<td>{part.outcome}</td></tr>"
+        for part in claim.parts
+    )
+    return (
+        f'<div class="claim-result"><p><strong>{claim.id} {claim.outcome}.</strong> '
+        f"{typeset(claim.statement)}</p>"
+        f'<table class="claim"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
+        f"</table><p>{note(claim)}</p></div>"
+    )
+
+
+def note(claim: Claim) -> str:
+    """How a claim was measured, in a line of HTML."""
+    facts = claim.facts
+    said = [sample_size(claim.parts)]
+    said += [f"{facts['size']} size"] if "size" in facts else []
+    said += [f"measured {facts['date']}"] if "date" in facts else []
+    said += [f"{facts['minutes']:g} core-minutes"] if "minutes" in facts else []
+    again = f"; again: <code>{facts['command']}</code>" if "command" in facts else ""
+    return ", ".join(said) + again + "."

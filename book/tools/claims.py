@@ -1,14 +1,13 @@
-"""Write book/claims.md, the index of every claim with its outcome, from the chapters'
-stored outputs; or check it.
+"""Write book/claims.md, the index of every claim with its outcome, or check it.
 
-The claims and the chapter that measures each stand in book/chapters.yml; the outcomes
-come from the cells tagged `claim:ID`, and, at full size, from book/evidence/.
+The claims and the chapter that measures each stand in book/chapters.yml, the outcomes
+in minilib/experiments/evidence/; a chapter shows a record in the cell tagged
+`claim:ID`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,177 +24,202 @@ from book.tools.common import (
     tell,
     write_whole,
 )
+from book.tools.forest import forest
 from book.tools.markdown import headings, slugs
 from book.tools.outline import Chapter, read_outline
-from minilib.claims import FAILS, HOLDS, INCONCLUSIVE, MIME, RULE
+from minilib.claims import (
+    FAILS,
+    HOLDS,
+    INCONCLUSIVE,
+    MIME,
+    PARTLY,
+    RULE,
+    SAME,
+    SHOWN,
+    Claim,
+    Difference,
+    sample_size,
+    typeset,
+)
+from minilib.experiments import evidence
+from minilib.experiments.measure import is_stale
+from minilib.experiments.registry import experiments
+from minilib.weights import CorruptFileError
 
 PAGE = ROOT / "book" / "claims.md"
-EVIDENCE = ROOT / "book" / "evidence"
 INTRODUCTION = f"""\
 # The claims, one by one
 
 Each chapter says what its authors claimed, and measures it.
 This page lists every claim and what came out.
 
-- **{HOLDS}**: the difference that the claim predicts is there, in the direction \
-that it predicts.
-- **{FAILS}**: the difference is there, and it goes the other way.
-- **{INCONCLUSIVE}**: the difference is smaller than the noise between seeds lets us \
-tell.
+- **{HOLDS}**: {RULE}.
+- **{FAILS}**: the interval lies below 0: the difference goes the other way.
+- **{SAME}**: the whole interval is smaller than what would matter.
+- **{INCONCLUSIVE}**: anything else; more would have to be measured.
+- **{PARTLY}**: some parts of the claim hold, and others are decided otherwise.
+- **{SHOWN}**: a theorem or a definition, proved in its chapter and checked by number.
 
-Both sides of a comparison share their seed, and the difference is taken seed by seed.
-The rule is the same everywhere: {RULE}.
-Numbers are the median over the seeds, ± the standard deviation.
-The quick budget is what the chapter runs on a page.
-At full size the same cell trains longer, on more data (`make evidence`).
+Both sides of a comparison are paired, unit by unit, and the smallest difference that matters was stated before measuring.
+Where the unit is a training seed, the interval is Student's; where it is a prompt or a picture, it is from the bootstrap, and networks of different seeds must agree on the direction.
+A record may be of the quick size, minutes of a core, or of the full one, hours; it says which.
 
-<!-- Written by `make claims` from the chapters, book/chapters.yml and \
-book/evidence/. -->
-"""
+<!-- Written by `make claims` from minilib/experiments/evidence/ and book/chapters.yml. -->
+"""  # noqa: E501 - one sentence a line
+PICTURE = """\
+## All at a glance
+
+Each line is a comparison: its middle, and its 95 % interval, in units of the smallest difference that matters.
+Right of the line at 1 a claim holds, between the lines at −1 and 1 nothing that matters was found; the axis is linear around 0 and logarithmic further out.
+Theorems are not drawn.
+"""  # noqa: E501 - one sentence a line
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A code cell that measures a claim: what its tag says, what its output recorded,
-    and where it stands.
+class Cell:
+    """A code cell that shows a claim: what its tag says, what its output holds, and
+    where it stands.
     """
 
     tag: str | None
     record: dict[str, Any] | None
     path: Path
-    cell: int
+    number: int
     anchor: str
-    stamp: str | None
+
+    @property
+    def id(self) -> str:
+        return self.tag or (self.record or {})["id"]
+
+    @property
+    def where(self) -> str:
+        return f"{shown(self.path)}, cell {self.number}: claim {self.id}"
 
 
 def records(cell: Any) -> list[dict[str, Any]]:
     """The claim records among the stored outputs of a code cell."""
-    return [
-        output.data[MIME]
-        for output in cell.get("outputs", [])
-        if MIME in output.get("data", {})
-    ]
+    outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+    return [data[MIME] for data in outputs if MIME in data]
 
 
-def measured(path: Path) -> Iterator[Measured]:
+def claim_cells(path: Path) -> Iterator[Cell]:
     """The claim cells of a chapter. Their anchor is the heading above them."""
-    notebook = read_notebook(path)
-    stamp = notebook.metadata.get("drawn_from_noise", {}).get("executed")
     titles: list[str] = []
-    for number, cell in enumerate(notebook.cells, 1):
+    for number, cell in enumerate(read_notebook(path).cells, 1):
         titles += headings(cell.source) if cell.cell_type == "markdown" else []
-        ids, found = (
-            tags(cell, "claim:"),
-            {record["id"]: record for record in records(cell)},
-        )
+        ids = tags(cell, "claim:")
+        found = {record["id"]: record for record in records(cell)}
         for id in sorted({*ids, *found}):
             anchor = slugs(titles)[-1] if titles else ""
-            yield Measured(
-                id if id in ids else None, found.get(id), path, number, anchor, stamp
-            )
+            yield Cell(id if id in ids else None, found.get(id), path, number, anchor)
 
 
-def cell_problem(found: Measured, planned: dict[str, Chapter]) -> str | None:
+def cell_problem(
+    cell: Cell, planned: dict[str, Chapter], recorded: dict[str, Claim]
+) -> str | None:
     """What is wrong with one claim cell, or None."""
-    id = found.tag or (found.record or {})["id"]
-    where = f"{shown(found.path)}, cell {found.cell}: claim {id}"
-    if found.record is None:
-        return (
-            f"{where} is tagged but its output holds no record of it; run: "
-            f"{make_chapter(found.path)}"
-        )
-    if found.tag is None:
-        return (
-            f"{where} is recorded, but its cell has no tag claim:{id}: add it, then "
-            f"run: {make_chapter(found.path)}"
-        )
-    if id not in planned:
-        return (
-            f"{where} is not listed in book/chapters.yml: correct the ID, or list it "
-            "there"
-        )
-    if planned[id].slug != found.path.stem:
-        return (
-            f"{where} belongs to {planned[id].slug} in book/chapters.yml: measure it "
-            "there, or move it in that file"
-        )
-    if found.record["outcome"] not in (HOLDS, FAILS, INCONCLUSIVE):
-        return (
-            f"{where} has the unknown outcome {found.record['outcome']!r}; run: "
-            f"{make_chapter(found.path)}"
-        )
+    again = make_chapter(cell.path)
+    if cell.record is None:
+        return f"{cell.where} is tagged but its output shows no record; run: {again}"
+    if cell.tag is None:
+        return f"{cell.where} is shown, but its cell has no tag claim:{cell.id}: add it"
+    if cell.id not in planned:
+        return f"{cell.where} is not listed in book/chapters.yml: list it there"
+    if planned[cell.id].slug != cell.path.stem:
+        belongs = f"belongs to {planned[cell.id].slug} in book/chapters.yml"
+        return f"{cell.where} {belongs}: show it there, or move it in that file"
+    if cell.id in recorded and cell.record != recorded[cell.id].record():
+        return f"{cell.where} shows another record than the one today; run: {again}"
     return None
 
 
-def problems(cells: list[Measured], planned: dict[str, Chapter]) -> Iterator[str]:
-    """Claim cells that contradict their records, the list of claims or each other."""
-    yield from filter(None, (cell_problem(found, planned) for found in cells))
+def record_problems(planned: dict[str, Chapter]) -> Iterator[str]:
+    """Records that are damaged, of no claim, missing, or of earlier code."""
+    known = experiments()
+    for id in evidence.ids():
+        file = shown(evidence.path(id))
+        if id not in planned:
+            yield f"{file}: no claim {id} is listed in book/chapters.yml: delete it"
+        try:
+            evidence.read(id)
+        except CorruptFileError as error:
+            yield str(error).replace(str(evidence.path(id)), file)
+            continue
+        if id in known and is_stale(known[id]):
+            yield f"{file} was measured with earlier code; run: make evidence ID={id}"
+    for id in sorted(set(known) - set(evidence.ids())):
+        yield f"claim {id} has an experiment but no record; run: make evidence ID={id}"
+
+
+def readable() -> dict[str, Claim]:
+    """The records that can be read, by ID."""
+    found = {}
+    for id in evidence.ids():
+        try:
+            found[id] = evidence.read(id)
+        except CorruptFileError:
+            continue
+    return found
+
+
+def problems(
+    cells: list[Cell], planned: dict[str, Chapter], recorded: dict[str, Claim]
+) -> Iterator[str]:
+    """Claim cells and records that contradict each other or the list of claims."""
+    yield from filter(None, (cell_problem(cell, planned, recorded) for cell in cells))
     for id in planned:
-        places = [
-            f"{shown(found.path)}, cell {found.cell}"
-            for found in cells
-            if found.tag == id
-        ]
+        places = [cell.where for cell in cells if cell.tag == id]
         if len(places) > 1:
-            yield (
-                f"claim {id} is measured twice ({'; '.join(places)}): keep one tag "
-                f"claim:{id}"
+            yield f"claim {id} is shown twice ({'; '.join(places)}): keep one tag"
+        if id in recorded and not places:
+            yield f"claim {id} has a record, but no chapter shows it: tag a cell"
+    yield from record_problems(planned)
+
+
+def escaped(text: str) -> str:
+    return typeset(text).replace("|", "\\|")
+
+
+def numbers(claim: Claim) -> str:
+    """A line a part, for a table's cell: middle and interval, or the error."""
+    rows = []
+    for part in claim.parts:
+        if isinstance(part, Difference):
+            low, high = part.interval
+            found = f"**{part.middle:.3g}**, {low:.3g} to {high:.3g}"
+            rows.append(f"{escaped(part.name)}: {found} ({part.outcome})")
+        else:
+            rows.append(
+                f"{escaped(part.name)}: error {part.error:.0e} ({part.outcome})"
             )
-    for path in sorted(EVIDENCE.glob("*.json")):
-        if path.stem not in planned:
-            yield (
-                f"{shown(path)}: no claim {path.stem} is listed in book/chapters.yml: "
-                "delete the file"
-            )
+    return "<br>".join(rows)
 
 
-def numbers(record: dict[str, Any]) -> str:
-    """The record's numbers, a line each, for a table's cell."""
-    size = "full size" if record["budget"] == "full" else "quick budget"
-    rows = (
-        f"{n['name'].replace('|', chr(92) + '|')}: {n['median']:.3g} ± {n['std']:.2g}"
-        for n in record["numbers"]
-    )
-    return "<br>".join([f"At {size}:", *rows])
+def row(id: str, text: str, chapter: Chapter, cell: Cell | None, claim: Any) -> str:
+    """The claim's row of the table."""
+    if claim is None:
+        return f"| {id} | {escaped(text)} | planned: chapter {chapter.number} | | |"
+    outcome = f"**{claim.outcome}**"
+    if cell is not None:
+        outcome = f"[{outcome}](../chapters/{cell.path.name}#{cell.anchor})"
+    facts = claim.facts
+    how = f"{sample_size(claim.parts)}; {facts['size']} size, {facts['date']}, "
+    how += f"{facts['minutes']:.1f} core-minutes: `{facts['command']}`"
+    return f"| {id} | {escaped(text)} | {outcome} | {numbers(claim)} | {how} |"
 
 
-def outcome(id: str, chapter: Chapter, found: Measured | None) -> str:
-    """The last column: what came out at the quick budget and at full size, or that it
-    is planned.
-    """
-    if found is None or found.record is None:
-        return f"planned: chapter {chapter.number}"
-    link = (
-        f"[**{found.record['outcome']}**](../chapters/{found.path.name}#{found.anchor})"
-    )
-    parts = [link, numbers(found.record)]
-    file = EVIDENCE / f"{id}.json"
-    if file.exists():
-        record = json.loads(file.read_text(encoding="utf-8"))
-        earlier = "" if record["code"] == found.stamp else " (by earlier code)"
-        parts += [f"**{record['outcome']}**{earlier}", numbers(record)]
-    return "<br>".join(parts)
-
-
-def page(cells: list[Measured]) -> str:
+def page(cells: list[Cell], recorded: dict[str, Claim]) -> str:
     """The whole page, as Markdown."""
-    by_id = {found.tag: found for found in cells}
-    parts = [INTRODUCTION]
-    for chapter in (
-        chapter
-        for part in read_outline()
-        for chapter in part.chapters
-        if chapter.claims
-    ):
-        parts.append(
-            f"## {chapter.number}. {chapter.title}\n\n| ID | claim | outcome "
-            "|\n|---|---|---|"
-        )
+    by_id = {cell.tag: cell for cell in cells}
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    drawn = [recorded[id] for one in listed for id in one.claims if id in recorded]
+    parts = [INTRODUCTION, PICTURE, forest(drawn), ""]
+    head = "| ID | claim | outcome | difference and 95 % interval | measured |"
+    for chapter in (chapter for chapter in listed if chapter.claims):
+        title = f"## {chapter.number}. {chapter.title}"
+        parts.append(f"{title}\n\n{head}\n|---|---|---|---|---|")
         for id, text in chapter.claims.items():
-            parts.append(
-                f"| {id} | {text.replace('|', chr(92) + '|')} | "
-                f"{outcome(id, chapter, by_id.get(id))} |"
-            )
+            parts.append(row(id, text, chapter, by_id.get(id), recorded.get(id)))
         parts.append("")
     return "\n".join(parts)
 
@@ -205,28 +229,23 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m book.tools.claims", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument(
-        "--check",
-        action="store_true",
-        help="change nothing; fail where the page or a claim cell is wrong",
+        "--check", action="store_true", help="change nothing; fail where it is wrong"
     )
     check = parser.parse_args(arguments).check
-    planned = {
-        id: chapter
-        for part in read_outline()
-        for chapter in part.chapters
-        for id in chapter.claims
-    }
-    cells = [found for path in chapters() for found in measured(path)]
-    found = list(problems(cells, planned))
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    planned = {id: chapter for chapter in listed for id in chapter.claims}
+    cells = [cell for path in chapters() for cell in claim_cells(path)]
+    recorded = readable()
+    found = list(problems(cells, planned, recorded))
+    wanted = page(cells, recorded)
     if not check:
-        write_whole(PAGE, page(cells))
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(cells):
+        write_whole(PAGE, wanted)
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
         found.append(f"{shown(PAGE)} is stale; run: make claims")
-    return tell(
-        found,
-        f"{len(cells)} of {len(planned)} claims are measured, and {shown(PAGE)} "
-        "says so",
+    told = (
+        f"{len(recorded)} of {len(planned)} claims are measured, and the page says so"
     )
+    return tell(found, told)
 
 
 if __name__ == "__main__":

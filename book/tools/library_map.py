@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from book.tools.common import ROOT, shown, tell, write_whole
-from book.tools.sources import library, module_file, module_imports, module_name
+from book.tools.sources import library, module_imports, module_name
+from minilib.experiments.stamp import module_file
 
 PAGE = ROOT / "CONTRIBUTING.md"
 START, END = (

@@ -26,14 +26,8 @@ from book.tools.common import (
     tell,
     write_whole,
 )
-from book.tools.sources import (
-    definitions,
-    library,
-    module_file,
-    module_name,
-    named,
-    parse_cell,
-)
+from book.tools.sources import library, module_name, parse_cell
+from minilib.experiments.stamp import definitions, module_file, named
 
 OWNER = re.compile(r"# (minilib(?:\.\w+)*): (\w+(?:, \w+)*)")
 Kinds = ast.ClassDef | ast.FunctionDef

@@ -1,53 +1,26 @@
 """Numbers that a page quotes and does not type: roles that read a card or a claim's
 record when the site is built.
 
-{card}`ddpm_digits samples.fd .2f`     a number of a card; of a list mean ± standard
-deviation {measured}`AE-1`                       AE-1 holds {measured}`AE-1 0`
-median ± standard deviation of its first comparison
+{card}`ddpm_digits samples.fd .2f` is a number of a card, of a list mean ± standard
+deviation; {measured}`AE-1` says "AE-1 holds", and {measured}`AE-1 0` the middle and the
+interval of its first part.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxRole
 
 from book.tools.common import ROOT
 
-CARDS, CHAPTERS = ROOT / "minilib" / "weights", ROOT / "chapters"
+CARDS = ROOT / "minilib" / "weights"
+EVIDENCE = ROOT / "minilib" / "experiments" / "evidence"
 # as in minilib.claims, whose import would cost a page its torch
 CLAIM_MIME = "application/vnd.minilib.claim+json"
-
-
-@cache
-def records(path: Path, changed: float) -> dict[str, dict[str, Any]]:
-    """The claims that a notebook recorded, by ID; `changed` is the file's time, so that
-    it is read once a version.
-    """
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    outputs = [
-        output.get("data", {}) for cell in cells for output in cell.get("outputs", [])
-    ]
-    return {
-        data[CLAIM_MIME]["id"]: data[CLAIM_MIME]
-        for data in outputs
-        if CLAIM_MIME in data
-    }
-
-
-def claim(id: str) -> tuple[dict[str, Any], Path]:
-    """The record of a claim, and the notebook that holds it. Raises KeyError where no
-    chapter recorded it.
-    """
-    for path in sorted(CHAPTERS.glob("*.ipynb")):
-        if found := records(path, path.stat().st_mtime).get(id):
-            return found, path
-    raise KeyError(id)
 
 
 def card_text(name: str, way: str, form: str = "") -> tuple[str, Path]:
@@ -67,14 +40,17 @@ def card_text(name: str, way: str, form: str = "") -> tuple[str, Path]:
 
 
 def claim_text(id: str, number: str = "") -> tuple[str, Path]:
-    """A claim's outcome, or the median ± standard deviation of one of its comparisons,
-    counted from 0.
+    """A claim's outcome; or of one of its parts, counted from 0, the middle and the
+    interval, or the error.
     """
-    record, path = claim(id)
+    path = EVIDENCE / f"{id}.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
     if not number:
         return f"{id} {record['outcome']}", path
-    found = record["numbers"][int(number)]
-    return f"{found['median']:.3g} ± {found['std']:.2g}", path
+    part = record["parts"][int(number)]
+    if "bound" in part:
+        return f"{part['error']:.0e}", path
+    return f"{part['middle']:.3g} ({part['low']:.3g} to {part['high']:.3g})", path
 
 
 class Quoted(SphinxRole):

@@ -1,10 +1,9 @@
-"""The Sphinx extension of the book: the lineage map, the planned chapters, evidence
-beside claims, quoted numbers.
+"""The Sphinx extension of the book: the lineage map, the planned chapters, quoted
+numbers.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from html import escape
@@ -14,14 +13,12 @@ from typing import Any
 import nbformat
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from book.tools.common import ROOT, notebook_text, tags
+from book.tools.common import notebook_text
 from book.tools.outline import OUTLINE, Chapter, Part, read_outline
 from book.tools.quoted import CLAIM_MIME, Quoted
 
-EVIDENCE = ROOT / "book" / "evidence"
 PLANNED_PAGE = "book/coming"
 # the line that names a folded cell, on Colab and here
 FOLDED = re.compile(r"# @title (.+)")
@@ -182,15 +179,11 @@ def _claim(id: str, text: str) -> nodes.list_item:
 
 
 def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Before a notebook is rendered: name the folded cells, drop the claims' records,
-    add evidence.
-    """
+    """Before a notebook is rendered: name folded cells, drop the claims' records."""
     if Path(app.env.doc2path(docname)).suffix != ".ipynb":
         return
     notebook = nbformat.reads(source[0], as_version=4)
-    cells = []
     for cell in notebook.cells:
-        cells.append(cell)
         if found := FOLDED.match(cell.source):
             cell.metadata["mystnb"] = {
                 "code_prompt_show": found[1],
@@ -198,64 +191,7 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
             }
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(CLAIM_MIME, None)
-        for id in tags(cell, "claim:"):
-            path = EVIDENCE / f"{id}.json"
-            # also while it is missing, so that its arrival is seen
-            app.env.note_dependency(str(path))
-            if path.exists():
-                text = evidence_text(
-                    path, notebook.metadata.get("drawn_from_noise", {}).get("executed")
-                )
-                cells.append(nbformat.v4.new_markdown_cell(text, id=f"evidence-{id}"))
-    notebook.cells = cells
     source[0] = notebook_text(notebook)
-
-
-def evidence_text(path: Path, executed: str | None) -> str:
-    """The Markdown of one evidence file. `executed` is the digest of the code that the
-    page shows.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        rows = [
-            f"| {n['name'].replace('|', chr(92) + '|')} | {n['median']:.3g} ± "
-            f"{n['std']:.2g} |"
-            for n in record["numbers"]
-        ]
-        seeds = ", ".join(map(str, record["seeds"]))
-        run = (
-            f"`{record['command']}` took {record['minutes']:.0f} minutes on "
-            f"{record['machine']}, {record['date']}."
-        )
-        same = (
-            "It ran the code of this page."
-            if record["code"] == executed
-            else _changed(record["code"], executed)
-        )
-        head = [
-            f":::{{admonition}} At full size: {record['id']} {record['outcome']}",
-            ":class: evidence",
-            "",
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExtensionError(
-            f"{path}: not a record of evidence ({error!r}): run make evidence "
-            f"ID={path.stem}"
-        ) from error
-    table = [
-        f"| comparison | median ± standard deviation over seeds {seeds} |",
-        "|---|---|",
-        *rows,
-        "",
-    ]
-    return "\n".join([*head, *table, run, same, ":::"])
-
-
-def _changed(measured: str, executed: str | None) -> str:
-    return (
-        f"The code has changed since: it measured `{measured}`, this page shows "
-        f"`{executed or 'no stamp'}`."
-    )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 and one executed chapter.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,12 @@ COPIED = [
     "Makefile",
     "minilib/__init__.py",
     "minilib/claims.py",
+    "minilib/experiments/__init__.py",
+    "minilib/experiments/evidence.py",
+    "minilib/experiments/experiment.py",
+    "minilib/experiments/measure.py",
+    "minilib/experiments/stamp.py",
+    "minilib/weights/__init__.py",
     "minilib/runtime.py",
 ]
 
@@ -83,21 +90,41 @@ BIBLIOGRAPHY = """\
   url = {https://arxiv.org/abs/2006.00001},
 }
 """
+REGISTRY = """\
+from minilib.experiments import areas
+
+
+def experiments():
+    return {areas.AE_1.id: areas.AE_1}
+"""
+AREAS = """\
+from minilib.experiments.experiment import Compare, Experiment
+from minilib.shapes import area
+
+
+def grow(seed, size):
+    return {"big | small": (area(3.0) + seed, area(2.0))}
+
+
+PARTS = (Compare("big | small", 1.0),)
+AE_1 = Experiment("AE-1", "Areas grow.", grow, PARTS, seeds=3)
+"""
 MEASURE = """\
-import os
+from minilib.experiments.areas import AE_1
 
-from IPython.display import display
+AE_1.verdict()"""
+RECORD = """\
+from minilib.experiments.areas import AE_1
+from minilib.experiments.experiment import Size
+from minilib.experiments.measure import measure
 
-numbers = [{"name": "big | small", "values": [9.0, 4.0], "median": 6.5, "std": 3.5}]
-budget = os.environ["MINILIB_BUDGET"]
-record = {"id": "AE-1", "outcome": "holds", "statement": "Areas grow."}
-record |= {"seeds": [0, 1], "budget": budget, "numbers": numbers, "rule": "any"}
-data = {"application/vnd.minilib.claim+json": record, "text/plain": "AE-1 holds"}
-display(data, raw=True)"""
+measure([AE_1], None, Size.QUICK)"""
 
 FILES = {
     "minilib/shapes.py": SHAPES,
     "minilib/units.py": UNITS,
+    "minilib/experiments/areas.py": AREAS,
+    "minilib/experiments/registry.py": REGISTRY,
     "book/intro.md": INTRO,
     "book/references.bib": BIBLIOGRAPHY,
     "_toc.yml": CONTENTS,
@@ -141,7 +168,7 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finds it in order.
     """
     tree = tmp_path_factory.mktemp("book")
-    for folder in ("book/tools", "minilib", "chapters"):
+    for folder in ("book/tools", "minilib/experiments", "minilib/weights", "chapters"):
         (tree / folder).mkdir(parents=True)
     for file in (file for pattern in COPIED for file in ROOT.glob(pattern)):
         shutil.copy(file, tree / file.relative_to(ROOT))
@@ -152,6 +179,9 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nbformat.from_dict({**nbformat.v4.new_notebook(), "cells": cells}),
         tree / CHAPTER,
     )
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    record = [sys.executable, "-c", RECORD]
+    subprocess.run(record, cwd=tree, env=environment, check=True)
     for command in (("notebook", "run"), ("claims",)):
         done = run_tool(tree, *command)
         assert done.returncode == 0, done.stdout

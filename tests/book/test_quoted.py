@@ -23,13 +23,16 @@ def test_a_card_is_quoted():
     )
 
 
-def test_a_claim_is_quoted_from_the_chapter_that_measures_it():
-    record, path = quoted.claim("AE-1")
-    assert path.stem == "01_autoencoder"
-    assert quoted.claim_text("AE-1")[0] == f"AE-1 {record['outcome']}"
-    assert quoted.claim_text("AE-1", "0")[0].startswith(
-        f"{record['numbers'][0]['median']:.3g} ± "
+def test_a_claim_is_quoted_from_its_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(quoted, "EVIDENCE", tmp_path)
+    measured = {"middle": 0.123456, "low": 0.1, "high": 0.15}
+    parts = [measured, {"error": 3e-15, "bound": 1e-12}]
+    (tmp_path / "AE-1.json").write_text(
+        json.dumps({"outcome": "holds", "parts": parts})
     )
+    assert quoted.claim_text("AE-1") == ("AE-1 holds", tmp_path / "AE-1.json")
+    assert quoted.claim_text("AE-1", "0")[0] == "0.123 (0.1 to 0.15)"
+    assert quoted.claim_text("AE-1", "1")[0] == "3e-15"
 
 
 def run(name, text):

@@ -4,97 +4,23 @@ outline.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from sphinx.errors import ExtensionError
 
 from book.tools import site_ext
 from book.tools.common import chapters, read_notebook, tags
 
-RECORD: dict[str, Any] = {
-    "id": "AE-1",
-    "outcome": "holds",
-    "seeds": [0, 1, 2],
-    "numbers": [
-        {
-            "name": "PCA | autoencoder",
-            "values": [0.1, 0.11, 0.12],
-            "median": 0.11,
-            "std": 0.01,
-        }
-    ],
-    "command": "make evidence ID=AE-1",
-    "code": "abc",
-    "machine": "one CPU",
-    "minutes": 57.3,
-    "date": "2026-01-01",
-}
 
-
-@pytest.fixture
-def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(site_ext, "EVIDENCE", tmp_path)
-    path = tmp_path / "AE-1.json"
-    path.write_text(json.dumps(RECORD), encoding="utf-8")
-    return path
-
-
-def prepared(*cells: Any, executed: str = "abc") -> tuple[Any, list[str]]:
-    """The cells as the extension hands them on, and the files that the page then
-    depends on.
-    """
-    noted: list[str] = []
-    env = SimpleNamespace(
-        doc2path=lambda name: f"{name}.ipynb", note_dependency=noted.append
-    )
-    notebook = new_notebook(
-        cells=list(cells), metadata={"drawn_from_noise": {"executed": executed}}
-    )
-    source = [nbformat.writes(notebook)]
+def prepared(*cells: Any) -> list[Any]:
+    """The cells as the extension hands them on."""
+    env = SimpleNamespace(doc2path=lambda name: f"{name}.ipynb")
+    source = [nbformat.writes(new_notebook(cells=list(cells)))]
     site_ext.prepare_notebook(SimpleNamespace(env=env), "chapters/01_one", source)
-    return nbformat.reads(source[0], as_version=4).cells, noted
-
-
-def claim_cell(id: str) -> Any:
-    return new_code_cell("claim", metadata={"tags": [f"claim:{id}"]})
-
-
-def test_evidence_follows_its_claim(evidence: Path) -> None:
-    cells, noted = prepared(new_code_cell("1"), claim_cell("AE-1"), claim_cell("AE-2"))
-    assert [cell.cell_type for cell in cells] == ["code", "code", "markdown", "code"]
-    assert "At full size: AE-1 holds" in cells[2].source
-    assert r"| PCA \| autoencoder | 0.11 ± 0.01 |" in cells[2].source
-    assert "seeds 0, 1, 2" in cells[2].source
-    assert "57 minutes on one CPU" in cells[2].source
-    assert "It ran the code of this page." in cells[2].source
-    # a file that comes later is seen
-    assert [Path(path).name for path in noted] == ["AE-1.json", "AE-2.json"]
-
-
-def test_evidence_of_other_code_says_so(evidence: Path) -> None:
-    cells, _ = prepared(claim_cell("AE-1"), executed="def")
-    assert (
-        "The code has changed since: it measured `abc`, this page shows `def`."
-        in cells[1].source
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["no JSON", "[]", json.dumps({**RECORD, "numbers": [{}]})]
-)
-def test_evidence_that_is_none_is_refused(evidence: Path, text: str) -> None:
-    evidence.write_text(text, encoding="utf-8")
-    with pytest.raises(
-        ExtensionError,
-        match=r"AE-1\.json: not a record of evidence.*make evidence ID=AE-1",
-    ):
-        prepared(claim_cell("AE-1"))
+    return nbformat.reads(source[0], as_version=4).cells
 
 
 def test_a_claims_record_stays_out_of_the_page() -> None:
@@ -102,14 +28,12 @@ def test_a_claims_record_stays_out_of_the_page() -> None:
         "display_data",
         data={"text/html": "<p>so</p>", site_ext.CLAIM_MIME: {"id": "AE-1"}},
     )
-    cells, _ = prepared(new_code_cell("claim", outputs=[output]))
+    cells = prepared(new_code_cell("claim", outputs=[output]))
     assert dict(cells[0].outputs[0].data) == {"text/html": "<p>so</p>"}
 
 
 def test_a_folded_cell_is_called_what_its_title_says() -> None:
-    cells, _ = prepared(
-        new_code_cell("# @title Solution\n1 + 1"), new_code_cell("1 + 1")
-    )
+    cells = prepared(new_code_cell("# @title Solution\n1 + 1"), new_code_cell("1 + 1"))
     assert cells[0].metadata.mystnb.code_prompt_show == "Solution"
     assert "mystnb" not in cells[1].metadata
 

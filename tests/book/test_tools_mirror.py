@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from book.tools.sources import definitions
+from minilib.experiments.stamp import definitions
 
 BLOCKS = {
     "assignment": "{name} = [\n    1,  # one\n]",

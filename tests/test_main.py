@@ -413,7 +413,7 @@ def test_sample_of_a_class_that_there_is_not(here, labelled, refused):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def conditional(monkeypatch):
     """The recipe `glide_portraits` without its network; the captions that it was asked
     to draw are kept.
     """
@@ -433,15 +433,15 @@ def told(monkeypatch):
     return asked
 
 
-def test_sample_of_a_prompt(here, told):
+def test_sample_of_a_prompt(here, conditional):
     assert main(["sample", "glide-portraits", "A happy person, with a red hat"]) == 0
     assert main(["sample", "glide-portraits"]) == 0
-    assert told == [["a happy person , with a red hat"] * 64, None]
+    assert conditional == [["a happy person , with a red hat"] * 64, None]
     with Image.open(here / "glide_portraits.png") as grid:
         assert grid.size == (8 * 48 + 7 * 2, 8 * 48 + 7 * 2)  # each pixel is nine
 
 
-def test_sample_of_a_prompt_that_is_not_understood(here, told, refused):
+def test_sample_of_a_prompt_that_is_not_understood(here, conditional, refused):
     says = refused("sample", "glide-portraits", "a happy persen with a red hat")
     assert (
         "unknown word 'persen' in 'a happy persen with a red hat': did you mean "
@@ -451,7 +451,7 @@ def test_sample_of_a_prompt_that_is_not_understood(here, told, refused):
     assert "at most 38 fit: shorten it" in says
     says = refused("sample", "ae_digits", "a red hat")
     assert "the recipe 'ae_digits' reads no prompt; these do: glide_portraits, " in says
-    assert not told
+    assert not conditional
     assert not files(here)
 
 

@@ -242,10 +242,10 @@ def main(arguments: list[str] | None = None) -> int:
         write_whole(PAGE, wanted)
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:
         found.append(f"{shown(PAGE)} is stale; run: make claims")
-    told = (
+    conditional = (
         f"{len(recorded)} of {len(planned)} claims are measured, and the page says so"
     )
-    return tell(found, told)
+    return tell(found, conditional)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The forest plot of all claims: an interval a comparison, as SVG in the page's text."""
+"""The forest plot of all claims: an interval a comparison, as SVG in the page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def forest(claims: Sequence[Claim]) -> str:
 
     height = ROW * (len(rows) + 2)
     lines = [
-        f'<line class="tick tick-{"zero" if tick == 0 else "other"}" x1="{x(tick):.1f}" '
+        f'<line class="{"zero" if tick == 0 else "tick"}" x1="{x(tick):.1f}" '
         f'x2="{x(tick):.1f}" y1="{ROW}" y2="{height - ROW}"/>'
         f'<text class="label" x="{x(tick):.1f}" y="{height - 3}">{tick:g}</text>'
         for tick in ticks

@@ -4,6 +4,8 @@ numbers.
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import re
 from html import escape
@@ -12,6 +14,7 @@ from typing import Any
 
 import nbformat
 from docutils import nodes
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -22,6 +25,11 @@ from book.tools.quoted import CLAIM_MIME, Quoted
 PLANNED_PAGE = "book/coming"
 # the line that names a folded cell, on Colab and here
 FOLDED = re.compile(r"# @title (.+)")
+# What draws pictures into a figure, and words that a figure of other colours belies.
+PICTURES = re.compile(r"\b(?:image_grid|imshow|tile|sheet_axes|lay_out)\b")
+SHADES = re.compile(r"\b(?:black|white|dark|pale|bright)", re.IGNORECASE)
+IMAGE = re.compile(r'<img src="data:image/png;base64,([^"]+)"')
+LEAST_PAPER, MOST_BLACK = 0.55, 0.06  # shares of a chart's dots
 LONGEST_ARC = 12  # rows; a longer arc bulges no further
 
 
@@ -190,8 +198,29 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
                 "code_prompt_hide": found[1],
             }
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(CLAIM_MIME, None)
+            data = output.get("data", {})
+            data.pop(CLAIM_MIME, None)
+            if "text/html" in data and not PICTURES.search(cell.get("source", "")):
+                data["text/html"] = mark_chart(data["text/html"])
     source[0] = notebook_text(notebook)
+
+
+def mark_chart(html: str) -> str:
+    """The HTML of a figure, its image of the class `chart` if it is one.
+
+    The style sheet turns a chart's light and dark round where the page is dark, which
+    no picture would bear. So only what looks like ink on white paper counts, and no
+    figure whose text names a shade.
+    """
+    found = IMAGE.search(html)
+    if found is None or SHADES.search(re.sub(r'="data:[^"]*"', "", html)):
+        return html
+    picture = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("L")
+    dots, shades = picture.width * picture.height, picture.histogram()
+    paper, black = sum(shades[250:]) / dots, sum(shades[:40]) / dots
+    if paper < LEAST_PAPER or black > MOST_BLACK:
+        return html
+    return html.replace("<img ", '<img class="chart" ', 1)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from book.tools.common import ROOT
 from minilib import runtime
 from minilib.data import digits
 from minilib.diffusion.guidance import guided
-from minilib.diffusion.sampling import Guess, ddim, denoiser, last
+from minilib.diffusion.sampling import Denoised, ddim, denoiser, last
 from minilib.diffusion.schedule import V, leading, trailing
 from minilib.nets.unet import UNet
 from minilib.plot import tile
@@ -66,9 +66,9 @@ def guesses(side: int = 8) -> Tensor:
     y, guessed = torch.arange(side), []
     denoise = denoiser(diffusion(), COSINE, V, y)
 
-    def keep(x_t: Tensor, t: Tensor) -> Guess:
+    def keep(x_t: Tensor, t: Tensor) -> Denoised:
         guessed.append(denoise(x_t, t).x_0)
-        return Guess(guessed[-1])
+        return Denoised(guessed[-1])
 
     noise = torch.randn(side, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     last(ddim(keep, COSINE, noise, trailing(COSINE.T, 5 * side)))

@@ -22,7 +22,7 @@ from minilib import recipes, runtime
 from minilib.data import digits
 from minilib.metrics import rate
 from minilib.recipes import Recipe, draws_digits
-from minilib.recipes.scores import digit_eyes, reference_digits
+from minilib.recipes.scores import feature_network, reference_digits
 from minilib.weights import HERE, card, load_pretrained
 
 SAMPLING_SEEDS, TRAINING_SEEDS, DRAWN = range(5), range(3), 10_000
@@ -67,7 +67,7 @@ def ratings(recipe: Recipe, models: list[tuple[Any, int]]) -> dict[str, list[flo
     """Every number of the scoreboard for pictures drawn from each (model, sampling
     seed): one value for each.
     """
-    eyes, reference, found = digit_eyes(), reference_digits(), []
+    eyes, reference, found = feature_network(), reference_digits(), []
     for model, seed in models:
         assert recipe.sample is not None
         drawn = recipe.sample(
@@ -81,7 +81,7 @@ def rate_floor() -> None:
     """Rate the real test digits, the floor under every rating, and write that to the
     classifier's card.
     """
-    floor = rate(digit_eyes(), reference_digits(), digits.load("test")[0])
+    floor = rate(feature_network(), reference_digits(), digits.load("test")[0])
     add_to_card(
         "digit_classifier",
         floor={name: [round(value, 5)] for name, value in floor.items()},

@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from minilib.diffusion.sampling import Denoiser, Guess, full, noise_like, small_variance
+from minilib.diffusion.sampling import (
+    Denoised,
+    Denoiser,
+    full,
+    noise_like,
+    small_variance,
+)
 from minilib.diffusion.schedule import Schedule
 
 LogProbability = Callable[[Tensor, Tensor], Tensor]  # x_t (B, …), t (B,) → (B,)
 
 
-def uphill(log_probability: LogProbability, x_t: Tensor, t: Tensor) -> Tensor:
+def input_gradient(log_probability: LogProbability, x_t: Tensor, t: Tensor) -> Tensor:
     """The gradient of log_probability(x_t, t) in x_t: (B, …)."""
     with torch.enable_grad():
         at = x_t.detach().requires_grad_()
@@ -33,10 +39,12 @@ def guided(
     other sampler.
     """
 
-    def denoise_guided(x_t: Tensor, t: Tensor) -> Guess:
-        guess, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
-        push = (1 - alpha_bar) / alpha_bar.sqrt() * uphill(log_probability, x_t, t)
-        return Guess(guess.x_0 + s * push, guess.share)
+    def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
+        denoised, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
+        push = (
+            (1 - alpha_bar) / alpha_bar.sqrt() * input_gradient(log_probability, x_t, t)
+        )
+        return Denoised(denoised.x_0 + s * push, denoised.share)
 
     return denoise_guided if s else denoise
 
@@ -58,9 +66,9 @@ def ancestral_guided(
     it at the mean.
     """
     for t, step in schedule.walk(steps):
-        guess = denoise(x, full(x, t))
-        sigma2 = small_variance(step, guess)
-        x = step.mean(x, guess.x_0) + s * sigma2 * uphill(
+        denoised = denoise(x, full(x, t))
+        sigma2 = small_variance(step, denoised)
+        x = step.mean(x, denoised.x_0) + s * sigma2 * input_gradient(
             log_probability, x, full(x, t)
         )
         if step.then < 1:
@@ -71,21 +79,27 @@ def ancestral_guided(
 # ---------- classifier-free guidance ----------
 
 
-def classifier_free(told: Denoiser, untold: Denoiser, w: float) -> Denoiser:
+def classifier_free(
+    conditional: Denoiser, unconditional: Denoiser, w: float
+) -> Denoiser:
     """The denoiser that goes w times the way from what it says untold to what it says
     told.
 
     Ho and Salimans (2022, eq. 6), whose w is ours less 1: 1 is `told` itself, 0 is
-    `untold`. Mixtures of x_0 are mixtures of eps. Both denoisers must not clip, since
+    `p_uncond`. Mixtures of x_0 are mixtures of eps. Both denoisers must not clip, since
     what is mixed is then clipped to [-1, 1].
     """
 
-    def denoise_guided(x_t: Tensor, t: Tensor) -> Guess:
+    def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
         if w == 0:
-            guess = untold(x_t, t)
-            return Guess(guess.x_0.clamp(-1, 1), guess.share)
-        guess = told(x_t, t)
-        x_0 = guess.x_0 if w == 1 else torch.lerp(untold(x_t, t).x_0, guess.x_0, w)
-        return Guess(x_0.clamp(-1, 1), guess.share)
+            denoised = unconditional(x_t, t)
+            return Denoised(denoised.x_0.clamp(-1, 1), denoised.share)
+        denoised = conditional(x_t, t)
+        x_0 = (
+            denoised.x_0
+            if w == 1
+            else torch.lerp(unconditional(x_t, t).x_0, denoised.x_0, w)
+        )
+        return Denoised(x_0.clamp(-1, 1), denoised.share)
 
     return denoise_guided

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minilib.diffusion.sampling import Denoiser, Guess
+from minilib.diffusion.sampling import Denoised, Denoiser
 from minilib.train import Draw
 
 
@@ -18,9 +18,9 @@ def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
     known comes out as it went in.
     """
 
-    def denoise_rest(x_t: Tensor, t: Tensor) -> Guess:
-        guess = denoise(x_t, t)
-        return Guess(torch.where(known, x_0, guess.x_0), guess.share)
+    def denoise_rest(x_t: Tensor, t: Tensor) -> Denoised:
+        denoised = denoise(x_t, t)
+        return Denoised(torch.where(known, x_0, denoised.x_0), denoised.share)
 
     return denoise_rest
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from minilib.diffusion.sampling import (
+    Denoised,
     Denoiser,
-    Guess,
     Variance,
     full,
     learned_variance,
@@ -22,11 +22,11 @@ from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
 from minilib.train import Draw
 
 
-def hide_labels(y: Tensor | None, draw: Draw, untold: float) -> Tensor | None:
-    """Labels y (B,) with a share `untold` of them replaced by -1, which tells the
+def drop_labels(y: Tensor | None, draw: Draw, p_uncond: float) -> Tensor | None:
+    """Labels y (B,) with a share `p_uncond` of them replaced by -1, which tells the
     network nothing.
     """
-    return None if y is None else torch.where(draw.uniform() < untold, -1, y)
+    return None if y is None else torch.where(draw.uniform() < p_uncond, -1, y)
 
 
 def root_snr(alpha_bar: Tensor) -> Tensor:
@@ -45,13 +45,13 @@ def simple_loss(
     schedule: Schedule,
     prediction: Prediction = EPS,
     weight: Callable[[Tensor], Tensor] | None = None,
-    untold: float = 0.0,
+    p_uncond: float = 0.0,
 ) -> Tensor:
     """Mean squared error of what the network predicts, at a step drawn for each
     picture. Ho et al. (2020, eq. 14).
 
     With a `weight`, a function of alpha_bar, it is that of x_0, as it follows from the
-    prediction, times this weight. Of the labels y (B,) a share `untold` is hidden, so
+    prediction, times this weight. Of the labels y (B,) a share `p_uncond` is hidden, so
     that the network also learns to draw without. Raises ValueError when what the
     network puts out is not of x_0's shape.
     """
@@ -61,7 +61,7 @@ def simple_loss(
         schedule.noisy(x_0, t, eps),
         schedule.at(schedule.alpha_bar, t, x_0),
     )
-    out = model(x_t, t, hide_labels(y, draw, untold))
+    out = model(x_t, t, drop_labels(y, draw, p_uncond))
     if out.shape != x_0.shape:
         raise ValueError(
             f"expected a network that puts out {tuple(x_0.shape)}, got "
@@ -107,7 +107,7 @@ def vlb_term(
     step: Step,
     x_0: Tensor,
     x_t: Tensor,
-    guess: Guess,
+    denoised: Denoised,
     variance: Variance = learned_variance,
 ) -> Tensor:
     """What this step costs in the variational bound, in bits per dimension: (B,).
@@ -118,8 +118,8 @@ def vlb_term(
     """
     mean_q, mean_p, variance_p = (
         step.mean(x_t, x_0),
-        step.mean(x_t, guess.x_0),
-        variance(step, guess),
+        step.mean(x_t, denoised.x_0),
+        variance(step, denoised),
     )
     kl = gaussian_kl(mean_q, step.beta_tilde_clipped, mean_p, variance_p)
     nats = torch.where(
@@ -150,7 +150,7 @@ def hybrid_loss(
     draw: Draw,
     schedule: Schedule,
     prediction: Prediction = EPS,
-    untold: float = 0.0,
+    p_uncond: float = 0.0,
 ) -> Tensor:
     """The simple loss, plus a thousandth of the variational bound, whose mean is held
     still: it teaches the variance.
@@ -164,7 +164,7 @@ def hybrid_loss(
         schedule.noisy(x_0, t, eps),
         schedule.at(schedule.alpha_bar, t, x_0),
     )
-    both = model(x_t, t, hide_labels(y, draw, untold))  # (B, 2C, H, W)
+    both = model(x_t, t, drop_labels(y, draw, p_uncond))  # (B, 2C, H, W)
     if both.shape != (len(x_0), 2 * x_0.shape[1], *x_0.shape[2:]):
         raise ValueError(
             f"expected twice the channels of {tuple(x_0.shape)}, got "
@@ -172,9 +172,9 @@ def hybrid_loss(
         )
     out, share = both.chunk(2, dim=1)
     simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
-    guess = Guess(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
+    denoised = Denoised(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     # of one step, and there are T
-    bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, guess).mean()
+    bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoised).mean()
     return simple + 0.001 * schedule.T * bound
 
 

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
 
 
-class Guess(NamedTuple):
+class Denoised(NamedTuple):
     """What a denoiser says about x_t: the clean picture x_0, and, where it learned
     that, where its variance lies.
 
@@ -34,7 +34,7 @@ class Guess(NamedTuple):
     share: Tensor | None = None
 
 
-Denoiser = Callable[[Tensor, Tensor], Guess]  # x_t (B, …), t (B,)
+Denoiser = Callable[[Tensor, Tensor], Denoised]  # x_t (B, …), t (B,)
 
 
 def denoiser(
@@ -52,11 +52,11 @@ def denoiser(
     what is left, as ADM's code does.
     """
 
-    def denoise(x_t: Tensor, t: Tensor) -> Guess:
+    def denoise(x_t: Tensor, t: Tensor) -> Denoised:
         out, C = model(x_t, t, y), x_t.shape[1]
         x_0 = prediction.x_0(x_t, out[:, :C], schedule.alpha_bar_at(t, x_t))
         share = (out[:, C:] + 1) / 2 if out.shape[1] == 2 * C else None
-        return Guess(x_0.clamp(-1, 1) if clip else x_0, share)
+        return Denoised(x_0.clamp(-1, 1) if clip else x_0, share)
 
     return denoise
 
@@ -82,29 +82,29 @@ def noise_in(x_t: Tensor, x_0: Tensor, alpha_bar: Tensor) -> Tensor:
 
 # ---------- the variance of a step back ----------
 
-Variance = Callable[[Step, Guess], Tensor]
+Variance = Callable[[Step, Denoised], Tensor]
 
 
-def small_variance(step: Step, guess: Guess) -> Tensor:
+def small_variance(step: Step, denoised: Denoised) -> Tensor:
     """beta_tilde: right if the data were one picture. Ho et al. (2020, section 3.2)."""
     return step.beta_tilde_clipped
 
 
-def large_variance(step: Step, guess: Guess) -> Tensor:
+def large_variance(step: Step, denoised: Denoised) -> Tensor:
     """beta: right if the data were N(0, I). Ho et al. (2020, section 3.2)."""
     return step.beta
 
 
-def learned_variance(step: Step, guess: Guess) -> Tensor:
+def learned_variance(step: Step, denoised: Denoised) -> Tensor:
     """Between both, on the scale of logarithms, where the network says. Nichol and
     Dhariwal (2021, eq. 15).
     """
-    if guess.share is None:
+    if denoised.share is None:
         raise ValueError(
             "this network has learned no variance: use small_variance or large_variance"
         )
     low, high = step.beta_tilde_clipped.log(), step.beta.log()
-    return torch.exp(low + guess.share * (high - low))
+    return torch.exp(low + denoised.share * (high - low))
 
 
 # ---------- samplers ----------
@@ -126,10 +126,10 @@ def ancestral(
     section 4). The last adds no noise.
     """
     for t, step in schedule.walk(steps):
-        guess = denoise(x, full(x, t))
-        x = step.mean(x, guess.x_0)
+        denoised = denoise(x, full(x, t))
+        x = step.mean(x, denoised.x_0)
         if step.then < 1:
-            x = x + variance(step, guess).sqrt() * noise_like(x, generator)
+            x = x + variance(step, denoised).sqrt() * noise_like(x, generator)
         yield x
 
 

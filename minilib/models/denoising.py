@@ -263,7 +263,7 @@ def walk_down(
     noise that is added without shrinking the picture.
     """
     for sigma, lower in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
-        guess, share = denoise(x, sigma), (lower / sigma) ** 2
+        denoised, share = denoise(x, sigma), (lower / sigma) ** 2
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        x = guess + share * (x - guess) + lower * math.sqrt(1 - share) * eps
+        x = denoised + share * (x - denoised) + lower * math.sqrt(1 - share) * eps
     return x

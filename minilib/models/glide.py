@@ -16,12 +16,12 @@ from minilib.diffusion.loss import simple_loss
 from minilib.models.clip import TextConfig, TextTransformer
 from minilib.nets.layers import attend
 from minilib.nets.unet import Embedding, UNetDecoder, UNetEncoder, require_fit
-from minilib.nets.unet_blocks import Context, PlaceAttention, UNetConfig, grow, shrink
+from minilib.nets.unet_blocks import Context, SpatialAttention, UNetConfig, grow, shrink
 from minilib.text.words import END, PADDING, START
 from minilib.train import Draw
 
 
-class TextAttention(PlaceAttention):
+class TextAttention(SpatialAttention):
     """h (B, C, H, W), context → h: every place looks at all places and at the words of
     the caption.
 
@@ -38,9 +38,9 @@ class TextAttention(PlaceAttention):
             return super().forward(h)
         B, C, H, W = h.shape
         heads = self.attention.heads
-        places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
+        positions = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
         q, k, v = (
-            self.attention.qkv(places)
+            self.attention.qkv(positions)
             .view(B, H * W, 3, heads, -1)
             .permute(2, 0, 3, 1, 4)
         )
@@ -97,18 +97,19 @@ class GLIDE(nn.Module):
         return self.decoder(h, skips, emb, context)
 
 
-def nothing_said(tokens: Tensor) -> Tensor:
+def null_captions(tokens: Tensor) -> Tensor:
     """As many empty captions as there are in tokens (B, L): start, end, padding."""
     empty = torch.full_like(tokens, PADDING)
     empty[:, 0], empty[:, 1] = START, END
     return empty
 
 
-def hide_captions(tokens: Tensor, draw: Draw, untold: float) -> Tensor:
-    """Tokens (B, L), a share `untold` of them replaced by the empty caption. Nichol et
-    al. (2022, section 4.2).
+def drop_captions(tokens: Tensor, draw: Draw, p_uncond: float) -> Tensor:
+    """Tokens (B, L), a share `p_uncond` of them replaced by the null caption.
+
+    Nichol et al. (2022, section 4.2).
     """
-    return torch.where(draw.uniform(1) < untold, nothing_said(tokens), tokens)
+    return torch.where(draw.uniform(1) < p_uncond, null_captions(tokens), tokens)
 
 
 def text_loss(
@@ -117,27 +118,31 @@ def text_loss(
     tokens: Tensor,
     *,
     draw: Draw,
-    untold: float,
+    p_uncond: float,
     **options: Any,
 ) -> Tensor:
     """`simple_loss` of pictures x_0 (B, C, H, W) with captions (B, L), of which a share
-    `untold` is hidden.
+    `p_uncond` is hidden.
     """
-    told = hide_captions(tokens, draw, untold)
-    return simple_loss(lambda x_t, t, _: model(x_t, t, told), x_0, draw=draw, **options)
+    captions = drop_captions(tokens, draw, p_uncond)
+    return simple_loss(
+        lambda x_t, t, _: model(x_t, t, captions), x_0, draw=draw, **options
+    )
 
 
 # ---------- inpainting: a part of the picture is known ----------
 
 
-def clue(x_0: Tensor, known: Tensor) -> Tensor:
+def masked_condition(x_0: Tensor, known: Tensor) -> Tensor:
     """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and
     where it is. (B, C + 1, H, W).
     """
     return torch.cat([x_0 * known, known.to(x_0)], dim=1)
 
 
-def with_clue(model: Callable[..., Tensor], given: Tensor) -> Callable[..., Tensor]:
+def with_condition(
+    model: Callable[..., Tensor], given: Tensor
+) -> Callable[..., Tensor]:
     """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels.
     Nichol et al. (2022, section 4.3).
     """
@@ -150,8 +155,8 @@ def inpainting_loss(
     """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a
     rectangle was erased.
     """
-    given = clue(x_0, random_holes(x_0, draw))
-    return text_loss(with_clue(model, given), x_0, tokens, draw=draw, **options)
+    given = masked_condition(x_0, random_holes(x_0, draw))
+    return text_loss(with_condition(model, given), x_0, tokens, draw=draw, **options)
 
 
 def widened(model: GLIDE, trained: GLIDE) -> GLIDE:
@@ -189,5 +194,5 @@ def upsampling_loss(
     small = shrink(x_0)
     flaws = FLAWS * draw.uniform(1, 1, 1) * draw.normal(*small.shape[1:])
     return text_loss(
-        with_clue(model, grow(small + flaws)), x_0, tokens, draw=draw, **options
+        with_condition(model, grow(small + flaws)), x_0, tokens, draw=draw, **options
     )

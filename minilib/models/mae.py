@@ -54,9 +54,9 @@ def choose_patches(lots: Tensor, keep: int) -> Tensor:
     return lots.argsort(dim=1)[:, :keep]
 
 
-def take(h: Tensor, places: Tensor) -> Tensor:
+def take(h: Tensor, positions: Tensor) -> Tensor:
     """Of vectors h (B, P, D) those at places (B, K): (B, K, D)."""
-    return h.gather(1, places[:, :, None].expand(-1, -1, h.shape[2]))
+    return h.gather(1, positions[:, :, None].expand(-1, -1, h.shape[2]))
 
 
 def hidden_patches(kept: Tensor, total: int) -> Tensor:

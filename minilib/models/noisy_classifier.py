@@ -23,10 +23,12 @@ class AttentionPool(nn.Module):
     ValueError for others.
     """
 
-    def __init__(self, channels: int, places: int, head_dim: int, out: int):
+    def __init__(self, channels: int, positions: int, head_dim: int, out: int):
         super().__init__()
         self.head_dim = head_dim
-        self.position = nn.Parameter(torch.randn(channels, places + 1) / channels**0.5)
+        self.position = nn.Parameter(
+            torch.randn(channels, positions + 1) / channels**0.5
+        )
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, out)
 
@@ -38,12 +40,13 @@ class AttentionPool(nn.Module):
                 f"expected h of shape (B, {size}, H, W) with {L} places, got "
                 f"{tuple(h.shape)}"
             )
-        places = h.flatten(2)  # (B, C, L)
+        positions = h.flatten(2)  # (B, C, L)
         # (B, C, 1 + L)
-        places = (
-            torch.cat([places.mean(dim=2, keepdim=True), places], dim=2) + self.position
+        positions = (
+            torch.cat([positions.mean(dim=2, keepdim=True), positions], dim=2)
+            + self.position
         )
-        qkv = self.qkv(places.transpose(1, 2)).view(
+        qkv = self.qkv(positions.transpose(1, 2)).view(
             B, -1, 3, C // self.head_dim, self.head_dim
         )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, 1 + L, head_dim) each
@@ -61,8 +64,8 @@ class NoisyClassifier(nn.Module):
         self.config, deepest = config, config.width * config.multipliers[-1]
         self.embed, self.encoder = Embedding(config), UNetEncoder(config)
         self.norm = nn.GroupNorm(config.groups, deepest, config.eps)
-        places = (size // (config.patch * 2 ** (len(config.multipliers) - 1))) ** 2
-        self.pool = AttentionPool(deepest, places, config.head_dim, classes)
+        positions = (size // (config.patch * 2 ** (len(config.multipliers) - 1))) ** 2
+        self.pool = AttentionPool(deepest, positions, config.head_dim, classes)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         require_fit(self.config, x, t, None)

@@ -116,13 +116,13 @@ def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
     temperature.
     """
 
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
         u = clip.embed_image(reference(t), t).detach()
         return clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * u).sum(
             dim=1
         )
 
-    return wish
+    return log_probability
 
 
 def structure_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
@@ -130,13 +130,13 @@ def structure_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
     place, block by block.
     """
 
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
         pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
         return -torch.stack(
             [(a - b.detach()).square().mean(dim=(1, 2)) for a, b in pairs]
         ).sum(dim=0)
 
-    return wish
+    return log_probability
 
 
 def gram(h: Tensor) -> Tensor:
@@ -151,17 +151,17 @@ def style_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
     patches, block by block.
     """
 
-    def wish(x_t: Tensor, t: Tensor) -> Tensor:
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
         pairs = zip(clip.patches(x_t, t), clip.patches(reference(t), t), strict=True)
         return -torch.stack(
             [(gram(a) - gram(b.detach())).square().mean(dim=(1, 2)) for a, b in pairs]
         ).sum(dim=0)
 
-    return wish
+    return log_probability
 
 
-def mixture(wishes: list[tuple[float, LogProbability]]) -> LogProbability:
+def mixture(terms: list[tuple[float, LogProbability]]) -> LogProbability:
     """Several wishes at once, each with its weight."""
     return lambda x_t, t: torch.stack(
-        [weight * wish(x_t, t) for weight, wish in wishes]
+        [weight * log_probability(x_t, t) for weight, log_probability in terms]
     ).sum(dim=0)

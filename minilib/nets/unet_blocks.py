@@ -109,7 +109,7 @@ class Context(NamedTuple):
     seen: Tensor
 
 
-class PlaceAttention(nn.Module):
+class SpatialAttention(nn.Module):
     """h (B, C, H, W) → the same shape: every place looks at all places, and adds what
     it finds. Ho et al. (2020).
 
@@ -129,8 +129,8 @@ class PlaceAttention(nn.Module):
 
     def forward(self, h: Tensor, context: Context | None = None) -> Tensor:
         B, C, H, W = h.shape
-        places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
-        return h + self.attention(places).transpose(1, 2).view(B, C, H, W)
+        positions = self.norm(h).flatten(2).transpose(1, 2)  # (B, H·W, C)
+        return h + self.attention(positions).transpose(1, 2).view(B, C, H, W)
 
 
 class ConvDown(nn.Module):
@@ -192,6 +192,6 @@ class UNetConfig:
     groups: int = 8
     eps: float = 1e-5
     modulation: Callable[[UNetConfig, int], nn.Module] = Shift
-    attend: Callable[[UNetConfig, int], nn.Module] = PlaceAttention
+    attend: Callable[[UNetConfig, int], nn.Module] = SpatialAttention
     down: Callable[[UNetConfig, int], nn.Module] = ConvDown
     up: Callable[[UNetConfig, int], nn.Module] = ConvUp

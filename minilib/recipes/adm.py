@@ -25,7 +25,7 @@ adm_digits = Recipe(
             up=block_up,
         ),
     ),
-    loss=partial(hybrid_loss, schedule=COSINE, prediction=V, untold=0.1),
+    loss=partial(hybrid_loss, schedule=COSINE, prediction=V, p_uncond=0.1),
     data=lambda: digits.load("train"),
     quick=400,
     full=14_000,

@@ -26,7 +26,7 @@ from minilib.nets.unet import UNet
 from minilib.nets.unet_blocks import ScaleShift, UNetConfig
 from minilib.recipes.captioned import SCENES
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import digit_eyes, fd_from_data
+from minilib.recipes.scores import fd_from_data, feature_network
 
 LINEAR, COSINE = Schedule(linear_beta()), Schedule(cosine_beta())
 
@@ -68,7 +68,7 @@ def score_diffusion(
     )
     return {
         "fd_samples": fd_from_data(drawn),
-        "agreement": accuracy(digit_eyes(), drawn, asked),
+        "agreement": accuracy(feature_network(), drawn, asked),
     }
 
 
@@ -76,7 +76,7 @@ ddpm_digits = Recipe(
     name="ddpm_digits",
     model=partial(UNet, UNetConfig(blocks=1, attention=(), classes=10)),
     loss=partial(
-        simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr, untold=0.1
+        simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr, p_uncond=0.1
     ),
     data=lambda: digits.load("train"),
     quick=400,

@@ -17,7 +17,7 @@ from minilib.models.gan import (
     sample_gan,
 )
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import digit_eyes, fd_from_data
+from minilib.recipes.scores import fd_from_data, feature_network
 
 
 def score_gan(model: GAN) -> dict[str, float]:
@@ -30,7 +30,7 @@ def score_gan(model: GAN) -> dict[str, float]:
     n, classes = 10_000, model.generator.classes
     asked = torch.arange(n) % classes if classes else None
     drawn = sample_gan(model, n, torch.Generator().manual_seed(0), asked)
-    probabilities = runtime.in_blocks(digit_eyes(), drawn).softmax(dim=1)
+    probabilities = runtime.in_blocks(feature_network(), drawn).softmax(dim=1)
     score = {
         "fd_samples": fd_from_data(drawn),
         "digits_covered": float(covered_classes(probabilities)),

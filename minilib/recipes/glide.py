@@ -23,15 +23,15 @@ from minilib.models.glide import (
     GLIDEConfig,
     TextAttention,
     inpainting_loss,
-    nothing_said,
+    null_captions,
     text_loss,
     upsampling_loss,
     widened,
-    with_clue,
+    with_condition,
 )
 from minilib.nets.unet_blocks import (
-    PlaceAttention,
     ScaleShift,
+    SpatialAttention,
     UNetConfig,
     block_down,
     block_up,
@@ -77,7 +77,7 @@ def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
     return GLIDEConfig(text, unet)
 
 
-def draw_told(
+def draw_conditional(
     model: Callable[..., Tensor],
     x: Tensor,
     tokens: Tensor,
@@ -91,15 +91,18 @@ def draw_told(
     With a generator each step adds fresh noise, as much as ancestral sampling does (eta
     = 1).
     """
-    told, untold = (
+    conditional, unconditional = (
         denoiser(model, LINEAR, X_0, y, clip=False)
-        for y in (tokens, nothing_said(tokens))
+        for y in (tokens, null_captions(tokens))
     )
-    denoise, eta = classifier_free(told, untold, w), 0.0 if generator is None else 1.0
+    denoise, eta = (
+        classifier_free(conditional, unconditional, w),
+        0.0 if generator is None else 1.0,
+    )
     return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, steps), generator, eta))
 
 
-def sample_told(
+def sample_conditional(
     model: GLIDE,
     n: int,
     generator: torch.Generator,
@@ -110,7 +113,7 @@ def sample_told(
     """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
     x = torch.randn(n, 3, 16, 16, generator=generator)
     return runtime.in_blocks(
-        partial(draw_told, model, generator=generator),
+        partial(draw_conditional, model, generator=generator),
         x,
         prompts(n) if y is None else y,
     )
@@ -123,7 +126,7 @@ def score_people(model: Callable[..., Tensor], n: int = 512) -> dict[str, float]
     texts = captioned_portraits(n, 2, "held_out", "long")[1]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, 3, 16, 16, generator=generator)
-    draw = partial(draw_told, model, generator=generator)
+    draw = partial(draw_conditional, model, generator=generator)
     found = accuracy(runtime.in_blocks(draw, x, portrait_tokens().encode(texts)), texts)
     return {"claims": found["claims"], "caption": found["caption"]}
 
@@ -145,7 +148,8 @@ glide_portraits = Recipe(
     full=12_000,
     score=score_people,
     sample=partial(
-        sample_told, prompts=partial(some_prompts, captioned_portraits, portrait_tokens)
+        sample_conditional,
+        prompts=partial(some_prompts, captioned_portraits, portrait_tokens),
     ),
     tokenizer=portrait_tokens,
     lr=1e-3,
@@ -163,7 +167,7 @@ def score_filled(model: GLIDE) -> dict[str, float]:
     """`score_people` of the network without any clue: all of the picture is a hole."""
 
     def blind(x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return with_clue(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(
+        return with_condition(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(
             x_t, t, tokens
         )
 
@@ -193,7 +197,7 @@ glide_portraits_inpaint = Recipe(
 def small_reader(by_words: bool) -> GLIDE:
     """A tiny GLIDE of pairs, which sees words or the caption's last vector only."""
     sizes = reader(len(portrait_tokens()), width=16)
-    attend = sizes.unet.attend if by_words else PlaceAttention
+    attend = sizes.unet.attend if by_words else SpatialAttention
     return GLIDE(replace(sizes, unet=replace(sizes.unet, patch=4, attend=attend)))
 
 
@@ -209,16 +213,16 @@ def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
         )
         x_t = LINEAR.noisy(x_0, t, eps)
         guesses = (
-            runtime.in_blocks(model, x_t, t, y) for y in (nothing_said(tokens), tokens)
+            runtime.in_blocks(model, x_t, t, y) for y in (null_captions(tokens), tokens)
         )
-        untold, told = (
-            (guess - x_0).square().flatten(1).mean(dim=1) for guess in guesses
+        unconditional, conditional = (
+            (denoised - x_0).square().flatten(1).mean(dim=1) for denoised in guesses
         )
-        gain += (untold - told) / 4
+        gain += (unconditional - conditional) / 4
     return gain
 
 
-def score_told_apart(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, float]:
+def score_caption_gap(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, float]:
     """How much captions of two people help, and how often more than with left and right
     exchanged: 0.5 is luck.
     """
@@ -241,7 +245,7 @@ def of_pairs(name: str, by_words: bool) -> Recipe:
         data=lambda: tokenised(coloured_pairs(8_000, 0), portrait_tokens()),
         quick=400,
         full=2_000,
-        score=lambda model: score_told_apart(model, *coloured_pairs(200, 2, "test")),
+        score=lambda model: score_caption_gap(model, *coloured_pairs(200, 2, "test")),
         lr=5e-3,
         betas=(0.9, 0.99),
         seeds=(0, 1, 2, 3, 4),
@@ -266,7 +270,9 @@ def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor) -> Tenso
     """Small pictures (B, 3, H, W), noise (B, 3, 2H, 2W) and captions (B, L) → pictures
     of the noise's shape.
     """
-    return draw_told(with_clue(model, grow(small)), noise, tokens, w=1.0, steps=10)
+    return draw_conditional(
+        with_condition(model, grow(small)), noise, tokens, w=1.0, steps=10
+    )
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:
@@ -307,7 +313,10 @@ def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor) -> Te
     which a corner will do.
     """
     return enlarge(
-        large, draw_told(small, noise[:, :, :16, :16], tokens, w=2.0), noise, tokens
+        large,
+        draw_conditional(small, noise[:, :, :16, :16], tokens, w=2.0),
+        noise,
+        tokens,
     )
 
 
@@ -335,7 +344,8 @@ glide_scenes = Recipe(
     full=2_000,
     score=score_scenes,
     sample=partial(
-        sample_told, prompts=partial(some_prompts, captioned_scenes, scene_tokens)
+        sample_conditional,
+        prompts=partial(some_prompts, captioned_scenes, scene_tokens),
     ),
     tokenizer=scene_tokens,
     lr=2e-3,

@@ -11,7 +11,7 @@ from minilib.models.classifier import DigitClassifier
 from minilib.weights import load_pretrained
 
 
-def digit_eyes() -> DigitClassifier:
+def feature_network() -> DigitClassifier:
     """The shipped classifier of digits, whose features all distances between pictures
     of digits rest on.
     """
@@ -25,9 +25,9 @@ def reference_digits() -> Tensor:
     return digits.load("train")[0][::2]
 
 
-def fd_from_data(x: Tensor, eyes: DigitClassifier | None = None) -> float:
+def fd_from_data(x: Tensor, network: DigitClassifier | None = None) -> float:
     """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, by
-    `digit_eyes` or other eyes.
+    `feature_network` or other eyes.
     """
-    eyes = eyes or digit_eyes()
-    return frechet_distance(features(eyes, x), features(eyes, reference_digits()))
+    network = network or feature_network()
+    return frechet_distance(features(network, x), features(network, reference_digits()))

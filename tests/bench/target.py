@@ -55,14 +55,14 @@ def arms() -> dict[str, Arm]:
     with (32, 64, 64) channels, and its batch is 128 there.
     """
     recipe = recipes.ddpm_digits
-    told, options = partial(recipe.loss, untold=0.0), recipe.loss.keywords
+    conditional, options = partial(recipe.loss, p_uncond=0.0), recipe.loss.keywords
     mine = {"lr": recipe.lr, "betas": recipe.betas, "weight_decay": recipe.weight_decay}
     theirs = partial(Diffusers, (32, 64, 64), 2, size=28, classes=10)
     linear = Schedule(linear_beta())
     tutorial = {"lr": 1e-4, "weight_decay": 0.01, "warmup": 500}
     return {
         "ours": Arm(
-            recipe.model, told, options["schedule"], options["prediction"], mine
+            recipe.model, conditional, options["schedule"], options["prediction"], mine
         ),
         "tutorial": Arm(
             theirs,
@@ -74,7 +74,7 @@ def arms() -> dict[str, Arm]:
             averaged=False,
         ),
         "theirs, our recipe": Arm(
-            theirs, told, options["schedule"], options["prediction"], mine
+            theirs, conditional, options["schedule"], options["prediction"], mine
         ),
     }
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from book.tools.outline import read_outline
+from book.tools.common import ROOT, read_notebook
+from book.tools.outline import Chapter, read_outline
 
 CHAPTER: dict[str, Any] = {
     "slug": "01_first",
@@ -20,6 +21,14 @@ CHAPTER: dict[str, Any] = {
     "models": "one",
     "claims": {"A-1": "It is so."},
 }
+
+
+WRITTEN = [
+    chapter
+    for part in read_outline()
+    for chapter in part.chapters
+    if (ROOT / f"{chapter.docname}.ipynb").exists()
+]
 
 
 def outline_of(folder: Path, *chapters: dict[str, Any]) -> Path:
@@ -37,6 +46,22 @@ def test_the_books_own_outline() -> None:
     ids = [id for chapter in chapters for id in chapter.claims]
     assert len(ids) == len(set(ids))
     assert {"AE-1", "AE-2", "AE-3"} == set(chapters[0].claims)
+
+
+@pytest.mark.parametrize("chapter", WRITTEN, ids=lambda chapter: chapter.slug)
+def test_a_written_chapter_is_called_what_the_outline_says(chapter: Chapter) -> None:
+    """The sidebar and the page's title take it from the notebook's first heading."""
+    cells = read_notebook(ROOT / f"{chapter.docname}.ipynb").cells
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    title = next(
+        line[2:]
+        for text in texts
+        for line in text.splitlines()
+        if line.startswith("# ")
+    )
+    if not title[0].isdigit():
+        pytest.xfail(f"{chapter.slug} has no number in its title yet")
+    assert title == f"{chapter.number}. {chapter.title}"
 
 
 def test_a_chapter_knows_its_number_page_and_anchor(tmp_path: Path) -> None:

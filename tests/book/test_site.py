@@ -12,6 +12,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,6 +49,64 @@ CONTRAST = """element => {
     const [a, b] = [getComputedStyle(element).color, ground(behind)].map(luminance);
     return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
 }"""
+# What stands beyond the article and does not scroll; what its own box cuts off.
+BEYOND = """() => {
+    const article = document.querySelector('.bd-article');
+    const edge = Math.min(article.getBoundingClientRect().right, innerWidth) + 1;
+    const flow = e => getComputedStyle(e).overflowX;
+    const scrolls = e => ['auto', 'scroll'].includes(flow(e));
+    const inside = e => e !== article && (scrolls(e) || inside(e.parentElement));
+    const unseen = 'svg, mjx-assistive-mml, .visually-hidden';
+    const shown = [...article.querySelectorAll('*')].filter(
+        e => e.clientWidth && !e.closest(unseen));
+    const beyond = shown.filter(
+        e => e.getBoundingClientRect().right > edge && !inside(e.parentElement));
+    const cut = shown.filter(
+        e => e.matches('div, figure, pre, table, td, details, section')
+            && e.scrollWidth > e.clientWidth + 1
+            && flow(e) !== 'visible' && !scrolls(e));
+    return [...beyond, ...cut].map(e => e.outerHTML.slice(0, 80));
+}"""
+# What another element lies on, looked for at three places of each.
+COVERED = """() => {
+    const places = element => {
+        const top = scrollY + element.getBoundingClientRect().top - 300;
+        scrollTo({top, behavior: 'instant'});
+        const box = element.getBoundingClientRect();
+        const left = Math.max(box.left, 0);
+        const right = Math.min(box.right, innerWidth);
+        const y = box.top + Math.min(box.height / 2, 250);
+        return [.02, .5, .98].map(
+            share => document.elementFromPoint(left + share * (right - left), y));
+    };
+    const wide = ':is(table, pre, mjx-container[display], img)';
+    return [...document.querySelectorAll(`.bd-article ${wide}`)]
+        .filter(e => e.getBoundingClientRect().width)
+        .filter(e => !places(e).every(on => on && (e.contains(on) || on.contains(e))))
+        .map(e => e.outerHTML.slice(0, 80));
+}"""
+# Boxes of code that scroll although no line has more letters than `longest`.
+LONG_LINES = """longest => [...document.querySelectorAll('.bd-article pre')]
+    .filter(e => e.innerText.split('\\n').every(line => line.length <= longest))
+    .filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText.slice(0, 80))"""
+LONGEST_LINE = 88  # letters
+STILL = "* { transition: none !important; animation: none !important }"
+# The most that a chapter's page takes at 1,300 pixels across, folds closed. Those in
+# TALLER are known to take more: each may only shrink, and leaves it once it fits.
+TALLEST = 30_000
+TALLER = {
+    "01_autoencoder": 36_500,
+    "02_vae": 58_000,
+    "03_denoising": 59_000,
+    "04_gan": 55_000,
+    "05_measuring": 54_000,
+    "06_ddpm": 82_000,
+    "07_better_diffusion": 74_500,
+    "08_classifier_guidance": 47_000,
+    "09_clip": 45_000,
+    "10_semantic_guidance": 45_500,
+    "11_glide": 60_500,
+}
 PROSE = ":is(p, li, td, th, h1, h2, h3, figcaption)"
 
 
@@ -83,6 +142,18 @@ class Visit:
             "!document.querySelector('.math') || window.MathJax?.startup?.promise"
         )
         self.page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+        self.page.add_style_tag(content=STILL)
+
+    @contextmanager
+    def across(self, width: int) -> Iterator[Page]:
+        """The page on a screen of that width, with every fold open."""
+        folds = "document.querySelectorAll('.bd-article details:not([open])')"
+        opened = self.page.evaluate_handle(f"[...{folds}]")
+        opened.evaluate("folds => folds.forEach(fold => { fold.open = true; })")
+        self.page.set_viewport_size({"width": width, "height": 900})
+        yield self.page
+        opened.evaluate("folds => folds.forEach(fold => { fold.open = false; })")
+        self.page.set_viewport_size(DESK)
 
     def note(self, root: str, url: str) -> None:
         if not url.startswith((root, "data:", "blob:")):
@@ -200,6 +271,67 @@ def test_a_page_fits_a_telephone(visit: Visit) -> None:
     assert beyond == []
 
 
+@pytest.mark.parametrize("width", [TELEPHONE["width"], 1200])
+def test_what_is_wide_scrolls_by_itself(visit: Visit, width: int) -> None:
+    with visit.across(width) as page:
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        beyond = page.evaluate(BEYOND)
+    assert wide <= width
+    assert beyond == []
+
+
+def test_nothing_lies_on_tables_formulas_code_and_figures(visit: Visit) -> None:
+    with visit.across(TELEPHONE["width"]) as page:
+        covered = page.evaluate(COVERED)
+    assert covered == []
+
+
+def test_a_line_of_code_fits_the_column(visit: Visit) -> None:
+    cut = {}
+    with visit.across(1200) as page:
+        for width in (1200, 1300, 1440, 1600, 1920):
+            page.set_viewport_size({"width": width, "height": 900})
+            cut[width] = page.evaluate(LONG_LINES, LONGEST_LINE)
+    assert {width: lines for width, lines in cut.items() if lines} == {}
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1300])
+def test_the_contents_come_at_a_press(width: int, browser: Browser, root: str) -> None:
+    """Where the contents have no room at the right."""
+    visit = Visit(browser, root, "book/how-to-read.html")
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    entry = visit.page.locator(".bd-sidebar-secondary .page-toc a").first
+    assert not entry.is_visible()
+    visit.page.locator(".secondary-toggle").click()
+    entry.wait_for(state="visible")
+    visit.page.keyboard.press("Escape")
+    entry.wait_for(state="hidden")
+    visit.page.close()
+
+
+def test_a_chapter_is_not_too_tall(visit: Visit) -> None:
+    if not visit.path.startswith("chapters/"):
+        return
+    visit.page.set_viewport_size({"width": 1300, "height": 1000})
+    height = visit.page.evaluate("document.documentElement.scrollHeight")
+    visit.page.set_viewport_size(DESK)
+    print(f"{visit.path}: {height:,} px")  # pytest -rP shows it
+    assert height <= TALLER.get(Path(visit.path).stem, TALLEST)
+
+
+def test_figures_are_dimmed_in_the_dark(visit: Visit) -> None:
+    """A chart is turned round, a figure with pictures never is."""
+    visit.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    filters = visit.page.evaluate(
+        """[...document.querySelectorAll('.bd-article :is(.cell_output, figure) img')]
+            .map(e => [e.classList.contains('chart'), getComputedStyle(e).filter])"""
+    )
+    visit.page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert [
+        how for chart, how in filters if ("invert" in how) != chart or how == "none"
+    ] == []
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out(visit: Visit, theme: str) -> None:
     visit.page.evaluate(
@@ -304,6 +436,25 @@ def test_a_hand_out_prints_on_two_pages(path: str, browser: Browser, root: str) 
     printed = visit.page.pdf(format="A4", margin=margins)
     visit.page.close()
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
+
+
+def test_paper_shows_answers_and_whole_lines(browser: Browser, root: str) -> None:
+    path = next(page for page in READ if page.startswith("chapters/06"))
+    visit = Visit(browser, root, path)
+    folds = visit.page.locator(".tag_hide-cell details")
+    is_open = "folds => folds.map(fold => fold.open)"
+    theme = "document.documentElement.dataset.theme"
+    visit.page.evaluate(f"{theme} = 'dark'")
+    visit.page.emulate_media(media="print")
+    visit.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert folds.count() > 0
+    assert all(folds.evaluate_all(is_open))
+    assert visit.page.evaluate(theme) == "light"
+    assert visit.page.evaluate(LONG_LINES, 10_000) == []
+    visit.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not any(folds.evaluate_all(is_open))
+    assert visit.page.evaluate(theme) == "dark"
+    visit.page.close()
 
 
 @pytest.mark.parametrize("path", PAGES)

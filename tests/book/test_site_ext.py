@@ -4,12 +4,15 @@ outline.
 
 from __future__ import annotations
 
+import base64
+import io
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from book.tools import site_ext
 from book.tools.common import chapters, read_notebook, tags
@@ -30,6 +33,34 @@ def test_a_claims_record_stays_out_of_the_page() -> None:
     )
     cells = prepared(new_code_cell("claim", outputs=[output]))
     assert dict(cells[0].outputs[0].data) == {"text/html": "<p>so</p>"}
+
+
+def figure(paper: float, ink: int = 120, caption: str = "Two lines.") -> str:
+    """A figure of which a share `paper` is white, and the rest of the shade `ink`."""
+    picture, png = Image.new("L", (100, 100), 255), io.BytesIO()
+    picture.paste(ink, (0, 0, 100, round(100 * (1 - paper))))
+    picture.save(png, format="png")
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{caption}"></figure>'
+
+
+@pytest.mark.parametrize(
+    ("source", "html", "is_chart"),
+    [
+        ("plot.show(plot.curves(a))", figure(0.9), True),
+        ("plot.show(plot.image_grid(x))", figure(0.9), False),
+        ("axes.imshow(x)", figure(0.9), False),
+        ("plot.show(a)", figure(0.4), False),
+        ("plot.show(a)", figure(0.9, ink=0), False),
+        ("plot.show(a)", figure(0.9, caption="The black line."), False),
+        ("plot.show(a)", "<p>no figure</p>", False),
+    ],
+)
+def test_only_a_chart_is_marked_as_one(source: str, html: str, is_chart: bool) -> None:
+    output = new_output("display_data", data={"text/html": html})
+    cells, _ = prepared(new_code_cell(source, outputs=[output]))
+    marked = html.replace("<img ", '<img class="chart" ') if is_chart else html
+    assert cells[0].outputs[0].data["text/html"] == marked
 
 
 def test_a_folded_cell_is_called_what_its_title_says() -> None:

@@ -5,10 +5,10 @@ from minilib.diffusion.guidance import (
     ancestral_guided,
     classifier_free,
     guided,
-    uphill,
+    input_gradient,
 )
 from minilib.diffusion.sampling import (
-    Guess,
+    Denoised,
     ancestral,
     ddim,
     dpm_solver,
@@ -26,7 +26,9 @@ STD, AIM, SURE = 1.0, 1.5, 0.5
 def gaussian(x_t, t):
     """The best denoiser of data from N(0, STD²)."""
     alpha_bar = CHAIN.alpha_bar_at(t, x_t)
-    return Guess(alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar) * x_t)
+    return Denoised(
+        alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar) * x_t
+    )
 
 
 def log_probability(x_t, t):
@@ -113,7 +115,7 @@ def test_scale_0_is_no_guidance_at_all():
 def test_the_slope_is_the_gradient_and_leaves_no_trace():
     x = noise(4).requires_grad_()
     with torch.no_grad():
-        slope = uphill(lambda x_t, t: -(x_t**4).sum(dim=1), x, torch.zeros(4))
+        slope = input_gradient(lambda x_t, t: -(x_t**4).sum(dim=1), x, torch.zeros(4))
     assert torch.allclose(slope, -4 * x.detach() ** 3)
     assert not slope.requires_grad
     assert x.grad is None
@@ -124,7 +126,7 @@ def test_the_push_is_that_of_the_paper_in_eps():
     x, t, s = noise(4), torch.full((4,), 300), 2.5
     alpha_bar = CHAIN.alpha_bar[300]
     to_eps = lambda x_0: (x - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()  # noqa: E731
-    expected = to_eps(gaussian(x, t).x_0) - s * (1 - alpha_bar).sqrt() * uphill(
+    expected = to_eps(gaussian(x, t).x_0) - s * (1 - alpha_bar).sqrt() * input_gradient(
         log_probability, x, t
     )
     found = guided(gaussian, CHAIN, log_probability, s)(x, t)
@@ -143,7 +145,9 @@ def test_the_step_of_the_mean_is_scale_times_variance_times_slope():
     b = next(ancestral(gaussian, CHAIN, x, [500, 0], g.manual_seed(3)))
     assert torch.allclose(
         a - b,
-        s * step.beta_tilde_clipped * uphill(log_probability, x, torch.full((4,), t)),
+        s
+        * step.beta_tilde_clipped
+        * input_gradient(log_probability, x, torch.full((4,), t)),
     )
 
 
@@ -161,17 +165,17 @@ def test_the_solver_and_the_ode_are_guided_by_the_same_denoiser():
 
 def test_what_the_network_says_of_its_variance_is_passed_on():
     share = torch.full((4, 1), 0.3)
-    denoise = guided(lambda x_t, t: Guess(x_t, share), CHAIN, log_probability, 1.0)
+    denoise = guided(lambda x_t, t: Denoised(x_t, share), CHAIN, log_probability, 1.0)
     assert denoise(noise(4), torch.full((4,), 9)).share is share
 
 
 def test_each_picture_is_pushed_by_its_own_probability():
     x, t = noise(6), torch.tensor([0, 10, 100, 500, 900, 999])
-    together = uphill(log_probability, x, t)
+    together = input_gradient(log_probability, x, t)
     for i in range(6):
         assert torch.allclose(
             together[i : i + 1],
-            uphill(log_probability, x[i : i + 1], t[i : i + 1]),
+            input_gradient(log_probability, x[i : i + 1], t[i : i + 1]),
             atol=1e-14,
         )
 
@@ -189,7 +193,7 @@ def test_guided_sampling_keeps_no_graph():
 
 def linear(scale, shift):
     """A denoiser that does not clip: its guess is a line."""
-    return lambda x_t, t: Guess(scale * x_t + shift, torch.full_like(x_t, scale))
+    return lambda x_t, t: Denoised(scale * x_t + shift, torch.full_like(x_t, scale))
 
 
 def refuse(x_t, t):
@@ -201,24 +205,26 @@ def test_scale_1_is_told_and_scale_0_is_untold_to_the_bit():
         2 * torch.randn(50, 3, generator=torch.Generator().manual_seed(0)),
         torch.zeros(50, dtype=torch.long),
     )
-    told = linear(0.7, 0.1)
+    conditional = linear(0.7, 0.1)
     for w, mixed in (
-        (1, classifier_free(told, refuse, 1)),
-        (0, classifier_free(refuse, told, 0)),
+        (1, classifier_free(conditional, refuse, 1)),
+        (0, classifier_free(refuse, conditional, 0)),
     ):
-        guess = mixed(x, t)
-        assert torch.equal(guess.x_0, told(x, t).x_0.clamp(-1, 1)), w
-        assert torch.equal(guess.share, told(x, t).share)
+        denoised = mixed(x, t)
+        assert torch.equal(denoised.x_0, conditional(x, t).x_0.clamp(-1, 1)), w
+        assert torch.equal(denoised.share, conditional(x, t).share)
 
 
 @pytest.mark.parametrize("w", [0.3, 2.0, 5.0])
 def test_the_mixture_goes_from_untold_towards_told_and_is_clipped_last(w):
     x, t = torch.linspace(-1, 1, 9)[:, None], torch.zeros(9, dtype=torch.long)
-    told, untold = linear(0.9, 0.4), linear(0.5, -0.1)
-    expected = (untold(x, t).x_0 + w * (told(x, t).x_0 - untold(x, t).x_0)).clamp(-1, 1)
-    guess = classifier_free(told, untold, w)(x, t)
-    assert torch.allclose(guess.x_0, expected, atol=1e-6)
-    assert torch.equal(guess.share, told(x, t).share)
+    conditional, unconditional = linear(0.9, 0.4), linear(0.5, -0.1)
+    expected = (
+        unconditional(x, t).x_0 + w * (conditional(x, t).x_0 - unconditional(x, t).x_0)
+    ).clamp(-1, 1)
+    denoised = classifier_free(conditional, unconditional, w)(x, t)
+    assert torch.allclose(denoised.x_0, expected, atol=1e-6)
+    assert torch.equal(denoised.share, conditional(x, t).share)
 
 
 def test_mixing_x_0_is_mixing_eps():
@@ -230,9 +236,11 @@ def test_mixing_x_0_is_mixing_eps():
     )
     alpha_bar = CHAIN.alpha_bar_at(t, x)
 
-    def eps(guess):
-        return (x - alpha_bar.sqrt() * guess.x_0) / (1 - alpha_bar).sqrt()
+    def eps(denoised):
+        return (x - alpha_bar.sqrt() * denoised.x_0) / (1 - alpha_bar).sqrt()
 
-    told, untold = linear(0.6, 0.05), linear(0.4, -0.05)
-    mixed = eps(classifier_free(told, untold, w)(x, t))
-    assert torch.allclose(mixed, w * eps(told(x, t)) - (w - 1) * eps(untold(x, t)))
+    conditional, unconditional = linear(0.6, 0.05), linear(0.4, -0.05)
+    mixed = eps(classifier_free(conditional, unconditional, w)(x, t))
+    assert torch.allclose(
+        mixed, w * eps(conditional(x, t)) - (w - 1) * eps(unconditional(x, t))
+    )

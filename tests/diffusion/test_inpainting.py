@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minilib.diffusion.inpainting import keep_known, random_holes
-from minilib.diffusion.sampling import Guess, ancestral, ddim, dpm_solver, last
+from minilib.diffusion.sampling import Denoised, ancestral, ddim, dpm_solver, last
 from minilib.diffusion.schedule import Schedule, cosine_beta, linear_beta, trailing
 from minilib.train import Draw
 
@@ -14,7 +14,7 @@ def draw(n, seed=0):
 
 
 def bold(x_t, t):
-    return Guess((3 * x_t).clamp(-1, 1), torch.zeros_like(x_t))
+    return Denoised((3 * x_t).clamp(-1, 1), torch.zeros_like(x_t))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 
 from minilib.diffusion.loss import (
     bound_by_step,
+    drop_labels,
     gaussian_kl,
-    hide_labels,
     hybrid_loss,
     pixel_log_likelihood,
     prior_term,
@@ -18,7 +18,7 @@ from minilib.diffusion.loss import (
     simple_loss,
 )
 from minilib.diffusion.sampling import (
-    Guess,
+    Denoised,
     large_variance,
     learned_variance,
     small_variance,
@@ -47,13 +47,13 @@ def draw(n, seed=0):
 @pytest.mark.parametrize(
     ("untold", "low", "high"), [(0.0, 0, 0), (0.2, 170, 230), (1.0, 1000, 1000)]
 )
-def test_the_share_of_labels_that_is_hidden(untold, low, high):
+def test_the_share_of_labels_that_is_hidden(unconditional, low, high):
     y = torch.arange(1000) % 10
-    told = hide_labels(y, draw(1000), untold)
-    hidden = told == -1
+    conditional = drop_labels(y, draw(1000), unconditional)
+    hidden = conditional == -1
     assert low <= int(hidden.sum()) <= high
-    assert torch.equal(told[~hidden], y[~hidden])
-    assert hide_labels(None, draw(3), untold) is None
+    assert torch.equal(conditional[~hidden], y[~hidden])
+    assert drop_labels(None, draw(3), unconditional) is None
 
 
 def test_the_kl_of_two_gaussians():
@@ -93,7 +93,9 @@ def test_training_lowers_the_loss_and_labels_are_used(loss):
     torch.manual_seed(0)
 
     def batch_loss(model, x, y, draw):
-        return loss(model, x, y, draw=draw, schedule=CHAIN, prediction=X_0, untold=0.5)
+        return loss(
+            model, x, y, draw=draw, schedule=CHAIN, prediction=X_0, p_uncond=0.5
+        )
 
     fitted = fit(
         UNet(config),
@@ -215,7 +217,9 @@ def gaussian(x_t, t):
     of_x_0 = step.then.sqrt() * step.beta / (1 - step.now)
     exact = step.beta_tilde + of_x_0**2 * STD**2 * (1 - alpha_bar) / spread
     low, high = step.beta_tilde_clipped.log(), step.beta.log()
-    return Guess(x_0, ((exact.log() - low) / (high - low)).clamp(0, 1).expand_as(x_t))
+    return Denoised(
+        x_0, ((exact.log() - low) / (high - low)).clamp(0, 1).expand_as(x_t)
+    )
 
 
 def test_the_bound_is_one_and_the_best_variance_makes_it_tight():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minilib.diffusion.sampling import (
-    Guess,
+    Denoised,
     ancestral,
     ddim,
     ddim_encode,
@@ -37,7 +37,7 @@ def gaussian(x_t, t):
     """The best denoiser of data from N(MEAN, STD²): the posterior mean of x_0."""
     alpha_bar = CHAIN.alpha_bar_at(t, x_t)
     gain = alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar)
-    return Guess(MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN))
+    return Denoised(MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN))
 
 
 def noise(n, seed=0):
@@ -76,7 +76,9 @@ def test_what_has_one_picture_draws_that_picture(sampler):
     x = torch.randn(4, 1, 3, 3, generator=generator(), dtype=torch.float64)
     steps = even(1000, 7)
     assert torch.allclose(
-        last(SAMPLERS[sampler](lambda x_t, t: Guess(picture.expand_as(x_t)), x, steps)),
+        last(
+            SAMPLERS[sampler](lambda x_t, t: Denoised(picture.expand_as(x_t)), x, steps)
+        ),
         picture,
     )
 
@@ -196,35 +198,37 @@ def test_a_network_becomes_a_denoiser(prediction, clip):
         asked.append((t, y))
         return prediction.target(x_0, eps, CHAIN.at(CHAIN.alpha_bar, t, x))
 
-    guess = denoiser(model, CHAIN, prediction, y, clip)(CHAIN.noisy(x_0, t, eps), t)
-    assert torch.allclose(guess.x_0, x_0.clamp(-1, 1) if clip else x_0, atol=1e-5)
-    assert guess.share is None
+    denoised = denoiser(model, CHAIN, prediction, y, clip)(CHAIN.noisy(x_0, t, eps), t)
+    assert torch.allclose(denoised.x_0, x_0.clamp(-1, 1) if clip else x_0, atol=1e-5)
+    assert denoised.share is None
     assert torch.equal(asked[0][0], t)
     assert torch.equal(asked[0][1], y)
 
 
 def test_a_network_with_twice_the_channels_says_where_the_variance_lies():
     model = lambda x, t, y: torch.cat([x, torch.full_like(x, 0.5)], dim=1)  # noqa: E731
-    guess = denoiser(model, CHAIN, X_0)(torch.zeros(2, 1, 2, 2), torch.tensor([3, 4]))
-    assert torch.equal(guess.share, torch.full((2, 1, 2, 2), 0.75))
+    denoised = denoiser(model, CHAIN, X_0)(
+        torch.zeros(2, 1, 2, 2), torch.tensor([3, 4])
+    )
+    assert torch.equal(denoised.share, torch.full((2, 1, 2, 2), 0.75))
 
 
 def test_the_learned_variance_lies_between_the_two_fixed_ones():
     _, step = CHAIN.walk([500, 300, 0])[0]
     low, high = (
-        small_variance(step, Guess(torch.zeros(1))),
-        large_variance(step, Guess(torch.zeros(1))),
+        small_variance(step, Denoised(torch.zeros(1))),
+        large_variance(step, Denoised(torch.zeros(1))),
     )
     assert low < high
     for share, expected in {0.0: low, 1.0: high, 0.5: (low * high).sqrt()}.items():
         found = learned_variance(
-            step, Guess(torch.zeros(1), torch.tensor(share, dtype=torch.float64))
+            step, Denoised(torch.zeros(1), torch.tensor(share, dtype=torch.float64))
         )
         assert float(found) == pytest.approx(float(expected))
     with pytest.raises(
         ValueError, match="learned no variance: use small_variance or large_variance"
     ):
-        learned_variance(step, Guess(torch.zeros(1)))
+        learned_variance(step, Denoised(torch.zeros(1)))
 
 
 def test_noise_has_the_shape_and_kind_of_the_picture():
@@ -263,7 +267,7 @@ def test_samplers_work_with_float32_pictures():
 
 def test_the_schedule_need_not_have_a_thousand_steps():
     chain = Schedule(linear_beta(50))
-    picture = lambda x_t, t: Guess(torch.full_like(x_t, 0.2))  # noqa: E731
+    picture = lambda x_t, t: Denoised(torch.full_like(x_t, 0.2))  # noqa: E731
     assert torch.allclose(
         last(ddim(picture, chain, noise(3), even(50, 50))),
         torch.tensor(0.2, dtype=torch.float64),
@@ -276,7 +280,7 @@ def test_no_graph_is_kept_and_the_caller_keeps_its_gradients(sampler):
 
     def denoise(x_t, t):
         seen.append(torch.is_grad_enabled())
-        return Guess(weight * gaussian(x_t, t).x_0)
+        return Denoised(weight * gaussian(x_t, t).x_0)
 
     walk = SAMPLERS[sampler](denoise, noise(3), [500, 100, 0])
     assert seen == []  # nothing happens before the first picture is asked for
@@ -297,7 +301,7 @@ def two_gaussians(x_t, t):
     gain = alpha_bar.sqrt() * 0.2**2 / variance
     means = {m: m + gain * (x_t - alpha_bar.sqrt() * m) for m in (0.6, -0.6)}
     upper = torch.sigmoid(2 * alpha_bar.sqrt() * 0.6 * x_t / variance)
-    return Guess(upper * means[0.6] + (1 - upper) * means[-0.6])
+    return Denoised(upper * means[0.6] + (1 - upper) * means[-0.6])
 
 
 def test_ddim_in_a_thousand_steps_ends_where_the_ode_ends():

@@ -14,15 +14,15 @@ from minilib.models.glide import (
     GLIDE,
     GLIDEConfig,
     TextAttention,
-    clue,
-    hide_captions,
+    drop_captions,
     inpainting_loss,
-    nothing_said,
+    masked_condition,
+    null_captions,
     text_loss,
     upsampling_loss,
-    with_clue,
+    with_condition,
 )
-from minilib.nets.unet_blocks import Context, PlaceAttention, UNetConfig, grow, shrink
+from minilib.nets.unet_blocks import Context, SpatialAttention, UNetConfig, grow, shrink
 from minilib.text.words import END, PADDING, START, WordTokenizer
 from minilib.train import Draw
 
@@ -98,7 +98,10 @@ def test_places_look_at_places_and_words_by_one_softmax():
 
 
 def test_without_a_caption_it_is_the_attention_of_places():
-    layer, plain = filled(TextAttention(UNET, 16, context=16)), PlaceAttention(UNET, 16)
+    layer, plain = (
+        filled(TextAttention(UNET, 16, context=16)),
+        SpatialAttention(UNET, 16),
+    )
     plain.load_state_dict(
         {k: v for k, v in layer.state_dict().items() if not k.startswith("words")}
     )
@@ -132,13 +135,13 @@ def test_every_word_matters(model, batch, place):
 def test_words_reach_the_picture_through_attention_and_through_the_blocks(model, batch):
     """Each way alone lets a caption through; with both shut there is none."""
     x, t, tokens = batch
-    told, other = model(x, t, tokens), nothing_said(tokens)
+    conditional, other = model(x, t, tokens), null_captions(tokens)
     attention = [m for m in model.modules() if isinstance(m, TextAttention)]
     # one a level on the way down, one in the middle, two a level on the way up
     assert len(attention) == 7
     for layer in attention:
         layer.words.weight.data.zero_()
-    assert not torch.allclose(model(x, t, tokens), told)
+    assert not torch.allclose(model(x, t, tokens), conditional)
     assert not torch.allclose(model(x, t, tokens), model(x, t, other))
     model.to_emb.weight.data.zero_()
     only_padding = tokens.clone()
@@ -158,16 +161,16 @@ def test_a_network_without_room_for_text_is_refused(batch):
 def test_the_empty_caption_is_the_tokenizers():
     tokens = WordTokenizer(["a red hat"], 8).encode(["a red hat", "red"])
     assert torch.equal(
-        nothing_said(tokens), WordTokenizer(["a red hat"], 8).encode(["", ""])
+        null_captions(tokens), WordTokenizer(["a red hat"], 8).encode(["", ""])
     )
 
 
 @pytest.mark.parametrize("untold", [0.0, 0.1, 0.5, 1.0])
-def test_captions_are_hidden_as_often_as_stated_and_whole(untold):
+def test_captions_are_hidden_as_often_as_stated_and_whole(unconditional):
     tokens = WordTokenizer(["a red hat"], 8).encode(["a red hat"] * 20_000)
-    hidden = hide_captions(tokens, draw(len(tokens)), untold)
-    empty = (hidden == nothing_said(tokens)).all(dim=1)
-    assert float(empty.float().mean()) == pytest.approx(untold, abs=0.01)
+    hidden = drop_captions(tokens, draw(len(tokens)), unconditional)
+    empty = (hidden == null_captions(tokens)).all(dim=1)
+    assert float(empty.float().mean()) == pytest.approx(unconditional, abs=0.01)
     assert torch.equal(hidden[~empty], tokens[~empty])
 
 
@@ -175,12 +178,12 @@ def test_the_loss_hides_what_it_should(model, batch):
     x, _, tokens = batch
     loss = partial(text_loss, model, x, schedule=CHAIN, prediction=X_0)
     always = [
-        float(loss(t, draw=draw(4), untold=1.0).detach())
-        for t in (tokens, nothing_said(tokens))
+        float(loss(t, draw=draw(4), p_uncond=1.0).detach())
+        for t in (tokens, null_captions(tokens))
     ]
     never = [
-        float(loss(t, draw=draw(4), untold=0.0).detach())
-        for t in (tokens, nothing_said(tokens))
+        float(loss(t, draw=draw(4), p_uncond=0.0).detach())
+        for t in (tokens, null_captions(tokens))
     ]
     assert always[0] == always[1] == pytest.approx(never[1])
     assert never[0] != never[1]
@@ -189,7 +192,7 @@ def test_the_loss_hides_what_it_should(model, batch):
 def test_a_step_reaches_every_parameter(model, batch):
     x, _, tokens = batch
     text_loss(
-        model, x, tokens, draw=draw(4), untold=0.0, schedule=CHAIN, prediction=X_0
+        model, x, tokens, draw=draw(4), p_uncond=0.0, schedule=CHAIN, prediction=X_0
     ).backward()
     unused = [
         name
@@ -211,12 +214,12 @@ def picture():
 
 def test_the_clue_holds_what_is_known_and_no_more(picture):
     x_0, known = picture
-    given = clue(x_0, known)
+    given = masked_condition(x_0, known)
     assert given.shape == (6, 4, 8, 8)
     assert torch.equal(given[:, 3:], known.float())
     assert torch.equal(given[:, :3], torch.where(known, x_0, 0.0))
     other = torch.where(known, x_0, -x_0)
-    assert torch.equal(clue(other, known), given)
+    assert torch.equal(masked_condition(other, known), given)
 
 
 def test_the_loss_shows_the_network_noise_clue_and_caption():
@@ -230,17 +233,20 @@ def test_the_loss_shows_the_network_noise_clue_and_caption():
     tokens = torch.tensor([[1, 5, 2, 0]] * 5)
     chain = Schedule(linear_beta())
     inpainting_loss(
-        model, x_0, tokens, draw=draw(5), untold=0.0, schedule=chain, prediction=X_0
+        model, x_0, tokens, draw=draw(5), p_uncond=0.0, schedule=chain, prediction=X_0
     )
-    x, told = seen[0]
+    x, conditional = seen[0]
     known = x[:, 6:].bool()
     assert x.shape == (5, 7, 8, 8)
-    assert torch.equal(x[:, 3:], clue(x_0, known))
+    assert torch.equal(x[:, 3:], masked_condition(x_0, known))
     assert not known.all(dim=(1, 2, 3)).any()
     assert not torch.equal(x[:, :3], x_0)
-    assert torch.equal(told, tokens)
+    assert torch.equal(conditional, tokens)
     assert torch.equal(
-        with_clue(lambda x, t, y: x, clue(x_0, known))(x_0, None, None)[:, :3], x_0
+        with_condition(lambda x, t, y: x, masked_condition(x_0, known))(
+            x_0, None, None
+        )[:, :3],
+        x_0,
     )
 
 
@@ -265,7 +271,7 @@ def seen_of(x_0, seed=0):
         x_0,
         TOKENS[: len(x_0)],
         draw=draw,
-        untold=0.0,
+        p_uncond=0.0,
         schedule=chain,
         prediction=X_0,
     )

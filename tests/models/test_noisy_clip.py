@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from minilib.diffusion.guidance import (
-    uphill,
+    input_gradient,
 )
 from minilib.diffusion.schedule import Schedule, linear_beta
 from minilib.models.clip import CLIP, CLIPConfig, TextConfig, contrastive_loss
@@ -222,7 +222,9 @@ def test_a_mixture_is_the_weighted_sum_of_its_wishes_and_of_their_gradients(clip
     both = mixture([(2.0, a), (-3.0, b)])
     assert torch.allclose(both(x, T), 2 * a(x, T) - 3 * b(x, T), atol=1e-5)
     assert torch.allclose(
-        uphill(both, x, T), 2 * uphill(a, x, T) - 3 * uphill(b, x, T), atol=1e-5
+        input_gradient(both, x, T),
+        2 * input_gradient(a, x, T) - 3 * input_gradient(b, x, T),
+        atol=1e-5,
     )
 
 
@@ -235,7 +237,7 @@ def test_every_fit_pushes_the_picture_and_leaves_the_network_alone(clip):
             for make in (content_fit, structure_fit, style_fit)
         ),
     ):
-        slope = uphill(wish, x, T)
+        slope = input_gradient(wish, x, T)
         assert slope.abs().flatten(1).amax(dim=1).min() > 0
         better = wish(
             x + 1e-2 * slope / slope.abs().amax(dim=(1, 2, 3), keepdim=True), T

@@ -11,10 +11,10 @@ from minilib.nets.unet import Embedding, UNet, UNetEncoder, UpLevel
 from minilib.nets.unet_blocks import (
     ConvDown,
     ConvUp,
-    PlaceAttention,
     ResBlock,
     ScaleShift,
     Shift,
+    SpatialAttention,
     UNetConfig,
     block_down,
     block_up,
@@ -107,7 +107,7 @@ def test_a_new_network_says_0(config):
 def test_what_is_added_to_the_stream_starts_as_nothing():
     h, emb = torch.randn(2, 16, 4, 4), torch.randn(2, 32)
     assert torch.equal(ResBlock(SMALL, 16, 16)(h, emb), h)
-    assert torch.equal(PlaceAttention(SMALL, 16)(h), h)
+    assert torch.equal(SpatialAttention(SMALL, 16)(h), h)
     assert torch.equal(block_down(ADM, 16)(h, emb), shrink(h))
     assert torch.equal(block_up(ADM, 16)(h, emb), grow(h))
 
@@ -172,10 +172,14 @@ def test_labels_reach_the_picture():
 
 def test_a_label_of_minus_1_says_nothing():
     model, x, t = filled(UNet(ADM)), normal(3, 1, 8, 8), torch.tensor([3, 50, 999])
-    told, untold = model(x, t, torch.tensor([2, 1, 0])), model(x, t)
-    assert torch.equal(model(x, t, torch.full((3,), -1)), untold)
+    conditional, unconditional = model(x, t, torch.tensor([2, 1, 0])), model(x, t)
+    assert torch.equal(model(x, t, torch.full((3,), -1)), unconditional)
     mixed = model(x, t, torch.tensor([2, -1, 0]))
-    assert torch.allclose(mixed, torch.stack([told[0], untold[1], told[2]]), atol=1e-12)
+    assert torch.allclose(
+        mixed,
+        torch.stack([conditional[0], unconditional[1], conditional[2]]),
+        atol=1e-12,
+    )
 
 
 def test_hidden_labels_teach_no_row_of_the_embedding():
@@ -297,7 +301,7 @@ def test_down_halves_and_up_doubles(down, up):
 
 
 def test_attention_is_over_places_and_every_place_sees_all():
-    attend = filled(PlaceAttention(SMALL, 16))
+    attend = filled(SpatialAttention(SMALL, 16))
     assert attend.attention.heads == 2
     h = normal(1, 16, 2, 3)
     # it has no sense of where a place is

@@ -312,9 +312,9 @@ def ancestral_error(
     compared = n if steps[-1] == 0 else n - 1
     model = toy_with_variance if variance == "learned_range" else toy
     theirs = follow(scheduler, steps, model, generator=draw())
-    chain, guess = linear_chain(), denoise(kind, clip, model)
+    chain, denoised = linear_chain(), denoise(kind, clip, model)
     mine = sampling.ancestral(
-        guess, chain, start(), steps, draw(), variance=VARIANCES[variance]
+        denoised, chain, start(), steps, draw(), variance=VARIANCES[variance]
     )
     return trajectory_error(list(mine)[:compared], theirs[:compared])
 

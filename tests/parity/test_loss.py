@@ -16,7 +16,7 @@ from minilib.diffusion.loss import (
     vlb_term,
 )
 from minilib.diffusion.sampling import (
-    Guess,
+    Denoised,
     large_variance,
     learned_variance,
     small_variance,
@@ -104,7 +104,9 @@ def test_the_terms_of_the_bound(beta, variance):
         "small": small_variance,
         "large": large_variance,
     }[variance]
-    ours = vlb_term(chain.steps_of(STEPS, x_0), x_0, x_t, Guess(guessed, share), rule)
+    ours = vlb_term(
+        chain.steps_of(STEPS, x_0), x_0, x_t, Denoised(guessed, share), rule
+    )
     shares = {
         "learned": share,
         "small": torch.zeros_like(share),
@@ -162,7 +164,7 @@ def test_the_gradients_of_the_terms(beta):
         5, 1, 4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64
     ).requires_grad_()
     x_t = chain.noisy(x_0, STEPS, normal(5, 1, 4, 4, seed=3))
-    ours = vlb_term(chain.steps_of(STEPS, x_0), x_0, x_t, Guess(guessed, share))
+    ours = vlb_term(chain.steps_of(STEPS, x_0), x_0, x_t, Denoised(guessed, share))
     rows = [a.detach().numpy() for a in (x_0, x_t, guessed, share)]
     expected = [
         bits(beta.numpy(), *row) for row in zip(STEPS.tolist(), *rows, strict=True)
@@ -219,9 +221,12 @@ class Two(torch.nn.Module):
         self.b = torch.nn.Parameter(torch.tensor(-0.2, dtype=torch.float64))
 
     def forward(self, x, t, y=None):
-        told = 0 if y is None else y.view(-1, 1, 1, 1)
+        conditional = 0 if y is None else y.view(-1, 1, 1, 1)
         return torch.cat(
-            [torch.sin(self.a * x + told), torch.cos(self.b * x + t.view(-1, 1, 1, 1))],
+            [
+                torch.sin(self.a * x + conditional),
+                torch.cos(self.b * x + t.view(-1, 1, 1, 1)),
+            ],
             dim=1,
         )
 
@@ -288,9 +293,9 @@ def test_the_simple_loss(prediction):
         draw=Draw(generator, slice(None), 5),
         schedule=chain,
         prediction=prediction,
-        untold=0.0,
+        p_uncond=0.0,
     )
-    ((x_t, t, told),) = seen
+    ((x_t, t, conditional),) = seen
     again = torch.Generator().manual_seed(3)
     assert torch.equal(t, (torch.rand(5, generator=again) * 50).long())
     eps = torch.randn(5, 1, 4, 4, generator=again)
@@ -298,14 +303,14 @@ def test_the_simple_loss(prediction):
     assert torch.allclose(
         x_t, (alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps).float(), atol=1e-6
     )
-    assert torch.equal(told, y)
+    assert torch.equal(conditional, y)
     expected = (torch.sin(x_t) - prediction.target(x_0, eps, alpha_bar)).square().mean()
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_perfect_guess_costs_nothing_but_the_last_step():
     chain, x_0 = Schedule(linear_beta(25)), pictures(2)
-    perfect = lambda x_t, t: Guess(x_0, torch.zeros_like(x_0))  # noqa: E731
+    perfect = lambda x_t, t: Denoised(x_0, torch.zeros_like(x_0))  # noqa: E731
     terms = bound_by_step(
         perfect, chain, x_0, list(range(25)), torch.Generator().manual_seed(0)
     )

@@ -113,13 +113,13 @@ MUTATIONS = {
     ),
     "half as many heads": Mutation(
         unet_blocks,
-        "PlaceAttention",
+        "SpatialAttention",
         "channels // c.head_dim",
         "channels // c.head_dim // 2",
         ddpm,
     ),
     "attention without what came in": Mutation(
-        unet_blocks, "PlaceAttention", "return h + ", "return ", ddpm
+        unet_blocks, "SpatialAttention", "return h + ", "return ", ddpm
     ),
     "shift after the norm": Mutation(
         unet_blocks, "Shift", "self.norm(h + shift)", "self.norm(h) + shift", ddpm

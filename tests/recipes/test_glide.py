@@ -3,7 +3,7 @@ import torch
 
 from minilib.data.portraits.checker import accuracy
 from minilib.data.scenes import drawing as scenes
-from minilib.nets.unet_blocks import PlaceAttention
+from minilib.nets.unet_blocks import SpatialAttention
 from minilib.recipes import ddpm, glide
 from minilib.recipes.captioned import (
     captioned_pairs,
@@ -16,7 +16,7 @@ from minilib.recipes.glide import (
     caption_gain,
     pairs_by_vector,
     pairs_by_words,
-    score_told_apart,
+    score_caption_gap,
 )
 from minilib.text.words import END
 
@@ -50,10 +50,10 @@ def test_a_caption_lessens_the_error_of_what_it_tells():
         caption_gain(knows(x), x, tokens), x.square().flatten(1).mean(dim=1)
     )
     assert not caption_gain(lambda x_t, t, tokens: 0 * x_t, x, tokens).any()
-    told = score_told_apart(knows(x), x, texts)
-    assert told["told_apart"] == 1
-    assert told["caption_gain"] == pytest.approx(float(x.square().mean()))
-    assert score_told_apart(knows(swapped_sides(x)), x, texts)["told_apart"] == 0
+    conditional = score_caption_gap(knows(x), x, texts)
+    assert conditional["told_apart"] == 1
+    assert conditional["caption_gain"] == pytest.approx(float(x.square().mean()))
+    assert score_caption_gap(knows(swapped_sides(x)), x, texts)["told_apart"] == 0
 
 
 def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
@@ -63,7 +63,7 @@ def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
         name for name in words.state_dict() if ".words." in name
     }
     assert vector.state_dict().keys() < words.state_dict().keys()
-    assert type(vector.encoder.middle[1]) is PlaceAttention
+    assert type(vector.encoder.middle[1]) is SpatialAttention
 
 
 def test_scenes_are_of_two_sizes_only():

@@ -12,10 +12,10 @@ from minilib.data.scenes.finder import recognise_scenes
 from minilib.diffusion.inpainting import keep_known
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import X_0, trailing
-from minilib.models.glide import clue, with_clue
+from minilib.models.glide import masked_condition, with_condition
 from minilib.recipes import captioned
 from minilib.recipes.ddpm import LINEAR
-from minilib.recipes.glide import draw_scenes, draw_told, enlarge
+from minilib.recipes.glide import draw_conditional, draw_scenes, enlarge
 
 
 def shipped(name):
@@ -84,7 +84,7 @@ def test_the_painter_of_one_person_draws_two_and_hears_what_is_told_if_not_of_wh
     texts = captioned.captioned_pairs(24, 7, "held_out")[1]
     tokens = captioned.portrait_tokens().encode(texts)
     with torch.no_grad():
-        x = draw_told(
+        x = draw_conditional(
             shipped("glide_portraits"), noise(24, 3, 16, 32), tokens, steps=12
         )
     assert accuracy(x, texts)["claims"] > accuracy(x, swapped(texts))["claims"] + 0.1
@@ -117,7 +117,9 @@ def test_the_shipped_inpainter_gives_them_a_red_hat_and_leaves_the_rest():
     )
     known = torch.ones(16, 1, 16, 16, dtype=torch.bool)
     known[:, :, :8] = False
-    model = with_clue(shipped("glide_portraits_inpaint"), clue(x_0, known))
+    model = with_condition(
+        shipped("glide_portraits_inpaint"), masked_condition(x_0, known)
+    )
     denoise = keep_known(denoiser(model, LINEAR, X_0, tokens), x_0, known)
     with torch.no_grad():
         x = last(ddim(denoise, LINEAR, noise(16, 3, 16, 16), trailing(1000, 20)))

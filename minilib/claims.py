@@ -298,11 +298,11 @@ def page(claim: Claim) -> str:
         f'<div class="claim-result"><p><strong>{claim.id} {claim.outcome}.</strong> '
         f"{typeset(claim.statement)}</p>"
         f'<table class="claim"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
-        f"</table><p>{note(claim)}</p></div>"
+        f"</table><p>{how_measured(claim)}</p></div>"
     )
 
 
-def note(claim: Claim) -> str:
+def how_measured(claim: Claim) -> str:
     """How a claim was measured, in a line of HTML."""
     facts = claim.facts
     said = [sample_size(claim.parts)]

@@ -139,7 +139,7 @@ def used(tree: ast.AST, bound: dict[str, Reference]) -> Iterator[Reference]:
             yield bound[node.id]
 
 
-def reached(start: list[Reference]) -> list[tuple[str, str, dict[str, Reference]]]:
+def reach_of(start: list[Reference]) -> list[tuple[str, str, dict[str, Reference]]]:
     """(name, source, what its names stand for) of every definition of minilib that
     `start` leads to. What a module runs when imported has no name.
     """
@@ -202,7 +202,7 @@ def canonical(node: Any, bound: dict[str, Reference]) -> Any:
         return [canonical(value, bound) for value in node if not is_import(value)]
     if not isinstance(node, ast.AST):
         return repr(node) if node is not None else None
-    node = plain(node, bound)
+    node = without_place(node, bound)
     values = [(name, canonical(value, bound)) for name, value in ast.iter_fields(node)]
     return [
         type(node).__name__,
@@ -219,7 +219,7 @@ def is_import(node: Any) -> bool:
     )
 
 
-def plain(node: ast.AST, bound: dict[str, Reference]) -> ast.AST:
+def without_place(node: ast.AST, bound: dict[str, Reference]) -> ast.AST:
     """The node without what may change while the code does the same."""
     if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return without_docstring(node)
@@ -271,7 +271,7 @@ def library_of(start: list[Reference]) -> tuple[dict[str, list[str]], list[str]]
     """Of all that `start` reaches: the canonical code by bare name, and the sources."""
     found: dict[str, list[str]] = {}
     sources = []
-    for name, source, imported in reached(start):
+    for name, source, imported in reach_of(start):
         sources.append(source)
         code = [canonical(node, imported) for node in ast.parse(source).body]
         if code:

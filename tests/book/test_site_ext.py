@@ -58,7 +58,7 @@ def figure(paper: float, ink: int = 120, caption: str = "Two lines.") -> str:
 )
 def test_only_a_chart_is_marked_as_one(source: str, html: str, is_chart: bool) -> None:
     output = new_output("display_data", data={"text/html": html})
-    cells, _ = prepared(new_code_cell(source, outputs=[output]))
+    cells = prepared(new_code_cell(source, outputs=[output]))
     marked = html.replace("<img ", '<img class="chart" ') if is_chart else html
     assert cells[0].outputs[0].data["text/html"] == marked
 

@@ -5,7 +5,7 @@ RUN := $(BIN)/python -m
 READY := .venv/.ready
 
 CHECKS := "ruff check" "ruff format --check" "mypy" "book.tools.mirror --check" "book.tools.notebook check" "book.tools.claims --check" \
-  "book.tools.scoreboard --check" "book.tools.library_map --check" "book.tools.colab --check" "book.tools.links"
+  "book.tools.scoreboard --check" "book.tools.library_map --check" "book.tools.budgets --check" "book.tools.colab --check" "book.tools.links"
 
 .PHONY: help book test check chapter mirror library text apply claims scoreboard weights evidence budgets bench lock clean
 

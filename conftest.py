@@ -2,9 +2,15 @@
 starts.
 """
 
+import json
 import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parent
 
 # Two workers share the machine, so each takes one thread: two teams of threads on busy
 # cores can be very slow.
@@ -23,3 +29,33 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_sanitize_with = str(
             config.rootpath / "tests" / "nbval_sanitize.cfg"
         )
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).as_posix()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, by what `make budgets` measured: so no worker is left
+    alone with a long one at the end.
+    """
+    known = json.loads((ROOT / "tests/bench/budgets.json").read_text())["now"]
+    items.sort(key=lambda item: -known.get(file_of(item), 0.0))
+
+
+SECONDS: dict[str, float] = defaultdict(float)  # core-seconds of each file's tests
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Count what a test costs, its finished children too."""
+    before = sum(os.times()[:4])
+    done = yield
+    SECONDS[file_of(item)] += sum(os.times()[:4]) - before
+    return done
+
+
+def pytest_sessionfinish() -> None:
+    """Tell `make budgets`, when it asks for it."""
+    if "CORE_SECONDS" in os.environ:
+        Path(os.environ["CORE_SECONDS"]).write_text(json.dumps(SECONDS))

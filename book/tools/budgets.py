@@ -1,0 +1,142 @@
+"""What each chapter and the unit tests cost, in core-seconds: make budgets.
+
+Each chapter runs alone under nbval, then all of tests/ in one process; what is counted
+is the time of the processors, of the kernels too. With --old PATH another checkout is
+measured beside this one, turn by turn. The numbers go to tests/bench/budgets.json, by
+which the tests are packed, longest first, and the table to CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from book.tools.common import ROOT, chapters, shown, tell, write_whole
+
+FILE = ROOT / "tests" / "bench" / "budgets.json"
+PAGE = ROOT / "CONTRIBUTING.md"
+START, END = "<!-- written by: make budgets -->", "<!-- end of what it writes -->"
+UNIT, BAR = "tests", 120.0  # all of tests/; core-seconds that a chapter may take
+
+
+def core_seconds(root: Path, what: Sequence[str], by_file: Path | None = None) -> float:
+    """What `pytest what` costs in that checkout, its kernels and children included.
+
+    The root's conftest writes the seconds of each test file to `by_file`. Raises
+    SystemExit that shows the end of the output where a test fails.
+    """
+    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **one, "PYTHONPATH": str(root)}
+    environment |= {} if by_file is None else {"CORE_SECONDS": str(by_file)}
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", *what]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def known() -> dict[str, Any]:
+    """What the file holds: {"now": {file: seconds}, "before": {…}, facts}."""
+    if not FILE.exists():
+        return {"now": {}, "before": {}}
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def measure(names: Sequence[str], old: Path | None, tests: bool) -> dict[str, Any]:
+    """Measure these chapters, and the unit tests; here and, in turn, in `old`."""
+    found = known()
+    for path in chapters(names):
+        for side, root in (("before", old), ("now", ROOT)):
+            if root is not None:
+                seconds = core_seconds(root, [shown(path)])
+                found[side][shown(path)] = round(seconds, 1)
+                print(f"{shown(path)} {side}: {seconds:.0f} core-seconds", flush=True)
+    if tests:
+        if old is not None:
+            found["before"][UNIT] = round(
+                core_seconds(old, [UNIT, "-p", "no:xdist"]), 1
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            by_file = Path(folder) / "seconds.json"
+            found["now"][UNIT] = round(core_seconds(ROOT, [UNIT], by_file), 1)
+            rows = json.loads(by_file.read_text(encoding="utf-8"))
+        found["now"] = {k: v for k, v in found["now"].items() if "tests/" not in k}
+        found["now"] |= {file: round(seconds, 1) for file, seconds in rows.items()}
+    return found | {"date": datetime.date.today().isoformat()}
+
+
+def table(found: dict[str, Any]) -> str:
+    """A row a chapter, one for all chapters and one for the unit tests."""
+    now, before = found["now"], found["before"]
+    names = [name for name in now if name.startswith("chapters/")]
+    rows = [(Path(name).stem, before.get(name), now[name]) for name in sorted(names)]
+    measured = [row for row in rows if row[1] is not None]
+    rows.append(
+        ("all chapters", sum(row[1] or 0 for row in measured), sum(r[2] for r in rows))
+    )
+    rows.append(("unit and parity tests", before.get(UNIT), now.get(UNIT, 0.0)))
+    lines = ["| core-seconds | before | now | ratio |", "|---|---:|---:|---:|"]
+    for name, old, new in rows:
+        ratio = f"{new / old:.2f}" if old else ""
+        lines.append(
+            f"| {name} | {f'{old:,.0f}' if old else ''} | {new:,.0f} | {ratio} |"
+        )
+    return "\n".join(lines)
+
+
+def page(text: str, found: dict[str, Any]) -> str:
+    """CONTRIBUTING.md with the table between its marks written anew."""
+    before, rest = text.split(START)
+    return f"{before}{START}\n\n{table(found)}\n\n{END}{rest.split(END)[1]}"
+
+
+def problems(found: dict[str, Any]) -> list[str]:
+    """Chapters over their bar, chapters that were never measured, a stale table."""
+    now = found["now"]
+    listed = [shown(path) for path in chapters()]
+    over = [name for name in listed if now.get(name, 0) > BAR]
+    said = [
+        f"{name}: {now[name]:.0f} core-seconds, more than {BAR:.0f}" for name in over
+    ]
+    said += [f"{n}: not measured; run: make budgets" for n in listed if n not in now]
+    text = PAGE.read_text(encoding="utf-8")
+    if text != page(text, found):
+        said.append(f"{shown(PAGE)}: the table of costs is stale; run: make budgets")
+    return said
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.budgets", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("chapters", nargs="*", help="chapters; all by default")
+    parser.add_argument("--old", type=Path, help="another checkout, measured in turn")
+    parser.add_argument("--no-tests", action="store_true", help="chapters only")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
+    parser.add_argument("--check", action="store_true", help="measure, write nothing")
+    options = parser.parse_args(arguments)
+    found = known()
+    if options.check:
+        return tell(problems(found), "every chapter is within its core-seconds")
+    if not options.table:
+        found = measure(options.chapters, options.old, not options.no_tests)
+        write_whole(FILE, json.dumps(found, indent=1) + "\n")
+    write_whole(PAGE, page(PAGE.read_text(encoding="utf-8"), found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

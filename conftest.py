@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 os.environ.setdefault("MINILIB_BUDGET", "quick")
+os.environ["MINILIB_PRECISION"] = "float32"  # the same on every processor
 # else jupyter_core warns in every worker
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 BUDGETS = ("quick", "full")
+PRECISIONS = ("float32", "bf16")
 
 
 def device(name: str | None = None) -> torch.device:
@@ -87,6 +88,36 @@ def budget(*, quick: T, full: T) -> T:
     laptop's and a GPU's scale.
     """
     return quick if budget_name() == "quick" else full
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor has instructions for products of bf16, AMX or AVX512-BF16;
+    False where torch does not say (before 2.5).
+    """
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    asks = [getattr(torch.cpu, name) for name in names if hasattr(torch.cpu, name)]
+    return any(ask() for ask in asks)
+
+
+def precision(device: torch.device) -> str:
+    """The number format in which training multiplies on that device, weights staying in
+    float32: MINILIB_PRECISION if set, else the fastest that it has instructions for.
+
+    'float32', 'bf16', or 'float16' on a GPU too old for bf16. On an Apple GPU float32.
+    Raises ValueError when MINILIB_PRECISION holds anything but the first two.
+    """
+    name = os.environ.get("MINILIB_PRECISION")
+    if name:
+        if name not in PRECISIONS:
+            raise ValueError(
+                f"MINILIB_PRECISION is {name!r}: set it to 'float32' or 'bf16', or "
+                "unset it"
+            )
+        return name
+    if device.type == "cuda":
+        half = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if half else "float16"
+    return "bf16" if device.type == "cpu" and multiplies_bf16() else "float32"
 
 
 @torch.no_grad()

@@ -27,6 +27,34 @@ def test_the_variable_names_the_device(monkeypatch):
     assert runtime.device() == torch.device("cpu")
 
 
+@pytest.mark.parametrize("has", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"])
+def test_a_cpu_trains_in_bf16_where_it_multiplies_bf16(monkeypatch, has):
+    monkeypatch.delenv("MINILIB_PRECISION", raising=False)
+    cpu = torch.device("cpu")
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert runtime.precision(cpu) == "float32"
+    monkeypatch.setattr(torch.cpu, has, lambda: True)
+    assert runtime.precision(cpu) == "bf16"
+    assert runtime.precision(torch.device("mps")) == "float32"
+
+
+def test_a_torch_that_does_not_say_trains_in_float32(monkeypatch):
+    monkeypatch.delenv("MINILIB_PRECISION", raising=False)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert runtime.precision(torch.device("cpu")) == "float32"
+
+
+def test_the_variable_names_the_precision(monkeypatch):
+    for name in ("float32", "bf16"):
+        monkeypatch.setenv("MINILIB_PRECISION", name)
+        assert runtime.precision(torch.device("cpu")) == name
+    monkeypatch.setenv("MINILIB_PRECISION", "float16")
+    with pytest.raises(ValueError, match="'float16': set it to 'float32' or 'bf16'"):
+        runtime.precision(torch.device("cpu"))
+
+
 def test_in_blocks_is_the_function_on_the_whole():
     x = torch.randn(11, 3, requires_grad=True)
     out = runtime.in_blocks(lambda block: 2 * block, x, size=4)

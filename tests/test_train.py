@@ -162,6 +162,7 @@ def settings_of(steps):
         "weight_decay": 0.0,
         "ema": 0.9,
         "seed": 0,
+        "precision": "float32",
     }
 
 
@@ -282,24 +283,56 @@ def test_an_unwritable_checkpoint_is_found_before_training(tmp_path):
         )
 
 
-def test_mixed_precision_only_on_cuda(monkeypatch):
-    """On the CPU the loss is computed in float32 even where mixed precision is asked
-    for (it is the default).
-    """
-    seen = []
-    (x, y), linear = data(), nn.Linear(3, 2)
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    run(checkpoint=path)
+    monkeypatch.setenv("MINILIB_PRECISION", "bf16")
+    with pytest.raises(ValueError, match="precision: 'float32' there, 'bf16' here"):
+        run(checkpoint=path)
+
+
+@pytest.mark.parametrize("name", ["float32", "bf16"])
+def test_the_model_multiplies_in_the_precision_and_all_that_stays_is_float32(
+    monkeypatch, name
+):
+    monkeypatch.setenv("MINILIB_DEVICE", "cpu")
+    monkeypatch.setenv("MINILIB_PRECISION", name)
+    trainers, seen, init = [], [], train.Trainer.__init__
+
+    def kept(self, *options):
+        init(self, *options)
+        trainers.append(self)
 
     def loss(model, x, y):
         out = model(x)
         seen.append(out.dtype)
         return (out - y).square().mean()
 
-    fit(linear, loss, shuffled(x, y, batch_size=8), steps=1, progress=False)
-    assert seen == [torch.float32]
+    monkeypatch.setattr(train.Trainer, "__init__", kept)
+    batches = shuffled(*data(), batch_size=8)
+    fitted = fit(nn.Linear(3, 2), loss, batches, steps=2, progress=False)
+    assert seen == 2 * [torch.bfloat16 if name == "bf16" else torch.float32]
+    assert fitted.precision == name
+    optimizer = trainers[0].players[0].optimizer.state_dict()["state"]
+    stay = [*fitted.model.parameters(), *fitted.ema.parameters(), fitted.loss]
+    stay += [value for state in optimizer.values() for value in state.values()]
+    assert {t.dtype for t in stay} == {torch.float32}
+
+
+def test_bf16_learns_what_float32_learns_and_repeats_to_the_bit(monkeypatch):
+    exact = run(steps=100)
+    monkeypatch.setenv("MINILIB_PRECISION", "bf16")
+    once, again = run(steps=100), run(steps=100)
+    assert same(once.ema, again.ema)
+    assert not same(once.ema, exact.ema)
+    assert float(once.loss[-50:].mean()) == pytest.approx(
+        float(exact.loss[-50:].mean()), rel=0.02
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_mixed_precision_on_cuda():
+def test_mixed_precision_on_cuda(monkeypatch):
+    monkeypatch.delenv("MINILIB_PRECISION", raising=False)
     seen = []
     (x, y), linear = data(), nn.Linear(3, 2)
 
@@ -497,7 +530,7 @@ loop.CHECKPOINT_EVERY = 2
 import test_train as t
 x, y = t.data()
 def slowly(step):
-    time.sleep(0.01)
+    time.sleep(0.02)
     return train.shuffled(x, y, batch_size=8)(step)
 options = {"lr": 0.01, "progress": False, "checkpoint": Path(sys.argv[1])}
 fitted = train.fit(t.model(), t.noisy_loss, slowly, steps=60, **options)

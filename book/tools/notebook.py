@@ -131,14 +131,15 @@ def make_small(notebook: Any) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What a chapter's kernel sees: this tree's library, and by default the quick
-    budget and one thread.
+    """What a chapter's kernel sees: this tree's library, float32, so that no page
+    depends on the processor, and by default the quick budget and one thread.
     """
     threads = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
     )
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {"MINILIB_BUDGET": "quick", **threads, **os.environ, "PYTHONPATH": path}
+    fixed = {"MINILIB_PRECISION": "float32", "PYTHONPATH": path}
+    return {"MINILIB_BUDGET": "quick", **threads, **os.environ, **fixed}
 
 
 def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:

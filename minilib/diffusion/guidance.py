@@ -1,6 +1,4 @@
-"""Guidance: at every step of sampling, a push towards pictures that somebody else
-likes.
-"""
+"""Guidance: at every step of sampling, a gradient towards what is wanted."""
 
 from __future__ import annotations
 
@@ -41,10 +39,10 @@ def guided(
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
         denoised, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
-        push = (
+        shift = (
             (1 - alpha_bar) / alpha_bar.sqrt() * input_gradient(log_probability, x_t, t)
         )
-        return Denoised(denoised.x_0 + s * push, denoised.share)
+        return Denoised(denoised.x_0 + s * shift, denoised.share)
 
     return denoise_guided if s else denoise
 
@@ -82,12 +80,12 @@ def ancestral_guided(
 def classifier_free(
     conditional: Denoiser, unconditional: Denoiser, w: float
 ) -> Denoiser:
-    """The denoiser that goes w times the way from what it says untold to what it says
-    told.
+    """Classifier-free guidance: w times the way from the unconditional prediction to
+    the conditional one.
 
-    Ho and Salimans (2022, eq. 6), whose w is ours less 1: 1 is `told` itself, 0 is
-    `p_uncond`. Mixtures of x_0 are mixtures of eps. Both denoisers must not clip, since
-    what is mixed is then clipped to [-1, 1].
+    Ho and Salimans (2022, eq. 6), whose w is ours less 1: 1 is `conditional` itself, 0
+    is `unconditional`. Mixtures of x_0 are mixtures of eps. Both denoisers must not
+    clip, since what is mixed is then clipped to [-1, 1].
     """
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -29,6 +29,12 @@ def cosine_beta(T: int = 1000) -> Tensor:
     # (T + 1,): the data's, then that of steps 0 … T - 1
     left = torch.cos(share * math.pi / 2).square()
     return (1 - left[1:] / left[:-1]).clamp(max=0.999)
+
+
+@lru_cache(maxsize=64)
+def placed(values: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The values in that format on that device: copied once, not at every step."""
+    return values.to(dtype).to(device)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,16 @@ class Schedule:
         """(T,): alpha_bar of the step before t; the data's is 1."""
         return torch.cat([torch.ones_like(self.beta[:1]), self.alpha_bar[:-1]])
 
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """(T,): the logarithm of alpha_bar / (1 - alpha_bar)."""
+        return self.alpha_bar.logit()
+
+    @cached_property
+    def floor(self) -> Tensor:
+        """beta_tilde of the step from 1 to 0, which stands in for the last one's 0."""
+        return self.walk([1, 0])[0][1].beta_tilde
+
     def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
         """The values (T,) of the steps t (B,), shaped (B, 1, …) to be multiplied with
         `like` (B, …).
@@ -76,7 +92,8 @@ class Schedule:
             raise ValueError(
                 f"expected t of shape ({len(like)},), got {tuple(t.shape)}"
             )
-        return values.to(like.dtype).to(like.device)[t].view(-1, *[1] * (like.ndim - 1))
+        table = placed(values, like.dtype, like.device)
+        return table[t].view(-1, *[1] * (like.ndim - 1))
 
     def alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
         """alpha_bar of the steps t (B,), shaped like `at`. Between two steps
@@ -84,9 +101,10 @@ class Schedule:
         """
         if not t.is_floating_point():
             return self.at(self.alpha_bar, t, like)
-        low, log_snr = t.long(), self.alpha_bar.logit()
+        low = t.long()
         below, above = (
-            self.at(log_snr, at, like) for at in (low, (low + 1).clamp(max=self.T - 1))
+            self.at(self.log_snr, at, like)
+            for at in (low, (low + 1).clamp(max=self.T - 1))
         )
         return torch.lerp(below, above, (t - low).to(like).view_as(below)).sigmoid()
 
@@ -105,7 +123,7 @@ class Schedule:
             self.at(values, t, like.double())
             for values in (self.alpha_bar, self.alpha_bar_before)
         )
-        return Step(now, then, self.walk([1, 0])[0][1].beta_tilde)
+        return Step(now, then, self.floor)
 
     def walk(self, steps: list[int]) -> list[tuple[int, Step]]:
         """Each of these falling steps, with the way back to the next, or to the data.

@@ -260,9 +260,9 @@ def discriminator_loss(
     """
     with torch.no_grad():
         fake = model.generator(draw.normal(model.generator.z_dim), y)  # (B, C, H, W)
-    loss = game.discriminator(model.discriminator(x, y), model.discriminator(fake, y))
+    judge = lambda pictures: model.discriminator(pictures, y).to(x.dtype)  # noqa: E731
+    loss = game.discriminator(judge(x), judge(fake))
     if penalty:
-        judge = lambda pictures: model.discriminator(pictures, y)  # noqa: E731
         loss = loss + penalty * gradient_penalty(judge, x, fake, draw.uniform())
     return loss
 
@@ -279,7 +279,7 @@ def generator_loss(
     (B,). It never sees x: a scalar.
     """
     fake = model.generator(draw.normal(model.generator.z_dim), y)  # (B, C, H, W)
-    return game.generator(model.discriminator(fake, y))
+    return game.generator(model.discriminator(fake, y).to(x.dtype))
 
 
 def sample_gan(

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from minilib.diffusion.inpainting import random_holes
 from minilib.diffusion.loss import simple_loss
 from minilib.models.clip import TextConfig, TextTransformer
-from minilib.nets.layers import attend
+from minilib.nets.layers import attend_fast
 from minilib.nets.unet import Embedding, UNetDecoder, UNetEncoder, require_fit
 from minilib.nets.unet_blocks import Context, SpatialAttention, UNetConfig, grow, shrink
-from minilib.text.words import END, PADDING, START
+from minilib.text.words import END, PADDING, START, trimmed
 from minilib.train import Draw
 
 
@@ -53,9 +53,8 @@ class TextAttention(SpatialAttention):
         k, v = torch.cat([k, words_k], dim=2), torch.cat([v, words_v], dim=2)
         # of the words not the padding
         seen = torch.cat([context.seen.new_ones(B, H * W), context.seen], dim=1)
-        found = (
-            attend(q, k, v, seen[:, None, None]).transpose(1, 2).reshape(B, H * W, C)
-        )
+        found = attend_fast(q, k, v, seen[:, None, None])  # (B, heads, H·W, C/heads)
+        found = found.transpose(1, 2).reshape(B, H * W, C)
         return h + self.attention.out(found).transpose(1, 2).view(B, C, H, W)
 
 
@@ -90,6 +89,7 @@ class GLIDE(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         require_fit(self.config.unet, x, t, None)
+        tokens = trimmed(tokens)  # (B, L), L that of the longest caption
         vectors = self.text(tokens)  # (B, L, context)
         emb = self.embed(t) + self.to_emb(self.text.last(vectors, tokens))
         context = Context(vectors, tokens != PADDING)

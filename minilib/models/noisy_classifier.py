@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib.diffusion.schedule import Schedule
-from minilib.nets.layers import attend
+from minilib.nets.layers import attend_fast
 from minilib.nets.unet import Embedding, UNetEncoder, require_fit
 from minilib.nets.unet_blocks import UNetConfig
 from minilib.train import Draw
@@ -51,7 +51,7 @@ class AttentionPool(nn.Module):
         )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, 1 + L, head_dim) each
         # the mean's answer alone
-        return self.out(attend(q[:, :, :1], k, v).reshape(B, C))
+        return self.out(attend_fast(q[:, :, :1], k, v).reshape(B, C))
 
 
 class NoisyClassifier(nn.Module):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def down(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -41,6 +42,20 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return fit.softmax(dim=-1) @ v  # (…, L, E)
 
 
+def attend_fast(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """What `attend` gives, by torch's kernel, which never holds all weights at once.
+
+    A query that may look nowhere gets 0, where `attend` gives NaN. On a CPU it computes
+    in float32 under autocast too: there the kernel for bf16 is several times slower.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, mask)
+    if q.dtype == torch.bfloat16:
+        q, k, v = q.float(), k.float(), v.float()
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q, k, v, mask)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, h (B, L, D) → (B, L, D). Vaswani et al. (2017),
     section 3.2.2.
@@ -60,7 +75,7 @@ class Attention(nn.Module):
         B, L, D = h.shape
         qkv = self.qkv(h).view(B, L, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, L, D/heads) each
-        heads = attend(q, k, v, mask)  # (B, heads, L, D/heads)
+        heads = attend_fast(q, k, v, mask)  # (B, heads, L, D/heads)
         # side by side, then mixed
         return self.out(heads.transpose(1, 2).reshape(B, L, D))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from minilib.nets.layers import TransformerBlock
 from minilib.runtime import require_images
@@ -19,7 +20,7 @@ class QuickGELU(nn.Module):
     """
 
     def forward(self, h: Tensor) -> Tensor:
-        return h * torch.sigmoid(1.702 * h)
+        return F.silu(1.702 * h) / 1.702
 
 
 @dataclass(frozen=True)

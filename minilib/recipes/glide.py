@@ -1,4 +1,4 @@
-"""GLIDE: of portraits, of holes in them, of pairs; of scenes, small and then large."""
+"""GLIDE: of portraits, of holes in them, of pairs; of scenes, small and large."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from minilib.weights import load_pretrained
 
 STEPS, W = 30, 3.0
 # to all losses
-COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "untold": 0.1}
+COMMON: dict[str, Any] = {"schedule": LINEAR, "prediction": X_0, "p_uncond": 0.1}
 
 
 def reader(words: int, channels: int = 3, width: int = 48) -> GLIDEConfig:
@@ -186,10 +186,7 @@ glide_portraits_inpaint = Recipe(
     score=score_filled,
     lr=1e-3,
     betas=(0.9, 0.99),
-    limits=(
-        "Fills holes in portraits, told in the words of their captions. It went on "
-        "from glide_portraits."
-    ),
+    limits="Fills holes in portraits by captions. It went on from glide_portraits.",
     source=PORTRAITS,
 )
 
@@ -207,18 +204,11 @@ def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
     """
     gain, generator = torch.zeros(len(x_0)), torch.Generator().manual_seed(0)
     for step in (200, 400, 600, 800):
-        t, eps = (
-            torch.full((len(x_0),), step),
-            torch.randn(x_0.shape, generator=generator),
-        )
-        x_t = LINEAR.noisy(x_0, t, eps)
-        guesses = (
-            runtime.in_blocks(model, x_t, t, y) for y in (null_captions(tokens), tokens)
-        )
-        unconditional, conditional = (
-            (denoised - x_0).square().flatten(1).mean(dim=1) for denoised in guesses
-        )
-        gain += (unconditional - conditional) / 4
+        t = torch.full((len(x_0),), step)
+        x_t = LINEAR.noisy(x_0, t, torch.randn(x_0.shape, generator=generator))
+        for sign, y in ((1, null_captions(tokens)), (-1, tokens)):
+            error = (runtime.in_blocks(model, x_t, t, y) - x_0).square()
+            gain += sign * error.flatten(1).mean(dim=1) / 4
     return gain
 
 

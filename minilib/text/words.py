@@ -20,6 +20,12 @@ def split(text: str) -> list[str]:
     return PIECES.findall(text.lower())
 
 
+def trimmed(tokens: Tensor) -> Tensor:
+    """Tokens (B, L) without the last columns, if they are padding in all rows."""
+    longest = int((tokens != PADDING).any(dim=0).sum())
+    return tokens[:, : max(1, longest)]
+
+
 class WordTokenizer:
     """Tokens for the words of known texts: 0 pads, 1 starts a caption, 2 ends it, then
     the words by alphabet.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from minilib import runtime
@@ -22,6 +23,7 @@ from minilib.train.batches import Batch, Draw, generator
 from minilib.train.players import Loss, Player, frozen, join_processes
 from minilib.weights import read_tensors, write_tensors
 
+HALF = {"bf16": torch.bfloat16, "float16": torch.float16}
 CHECKPOINT_EVERY = 500  # steps between two checkpoints
 # the bound on the gradient's norm; the decay of the averaged weights
 CLIP, EMA = 1.0, 0.999
@@ -43,8 +45,8 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     """ema ← decay·ema + (1 − decay)·model for every parameter; buffers are copied: they
     are no weights to average.
     """
-    for averaged, parameter in zip(ema.parameters(), model.parameters(), strict=True):
-        averaged.lerp_(parameter, 1 - decay)
+    average = get_ema_multi_avg_fn(decay)  # all of them in one call
+    average([*ema.parameters()], [*model.parameters()], 0)
     for copied, buffer in zip(ema.buffers(), model.buffers(), strict=True):
         copied.copy_(buffer)
 
@@ -62,6 +64,7 @@ class Fitted:
     loss: Tensor
     seconds: float  # wall time, those before a resumption included
     rank: int  # this process's number under torchrun, else 0
+    precision: str  # in which it multiplied: float32, bf16 or float16
 
 
 class Trainer:
@@ -90,14 +93,9 @@ class Trainer:
             Player(model, model.get_submodule(name), own, run, self.world)
             for name, own in turns.items()
         ]
-        self.autocast = device.type == "cuda"
-        self.half = (
-            torch.bfloat16
-            if self.autocast and torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float16
-        )
+        self.half = HALF.get(run["precision"])  # None for float32
         self.scaler = torch.amp.GradScaler(
-            device.type, enabled=self.autocast and self.half == torch.float16
+            device.type, enabled=self.half == torch.float16
         )
         self.losses = torch.zeros(run["steps"], len(self.players), device=device)
 
@@ -139,9 +137,7 @@ class Trainer:
         """One gradient step on one player's loss, whose value is returned."""
         player.optimizer.param_groups[0]["lr"] = lr
         with (
-            torch.autocast(self.device.type, self.half)
-            if self.autocast
-            else nullcontext()
+            torch.autocast(self.device.type, self.half) if self.half else nullcontext()
         ):
             loss = player.objective(batch, draw)
         player.optimizer.zero_grad(set_to_none=True)
@@ -279,21 +275,24 @@ def fit(
     return the trained model. How it does so, the docstring of `minilib.train` says.
 
     Raises AttributeError when the model has no submodule of that name, ValueError when
-    the checkpoint is of another run or a batch does not divide among the processes,
-    OSError when the checkpoint cannot be written, FloatingPointError when the loss
-    stops being finite (nothing is saved then).
+    the checkpoint is of another run or precision, or a batch does not divide among the
+    processes, OSError when the checkpoint cannot be written, FloatingPointError when
+    the loss stops being finite (nothing is saved then).
     """
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
            "warmup": min(warmup, steps // 2)}  # fmt: skip
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}
+    device = runtime.device()
+    precision = run["precision"] = runtime.precision(device)
     gpus = range(torch.cuda.device_count())
     # each step seeds the global generator for itself: leave the caller's as it was
     with torch.random.fork_rng(gpus):
-        trainer = Trainer(model, loss, run, runtime.device())
+        trainer = Trainer(model, loss, run, device)
         trainer.train(batches, checkpoint, progress)
     losses = (
         trainer.losses.cpu()
         if isinstance(loss, Mapping)
         else trainer.losses.cpu()[:, 0]
     )
-    return Fitted(model.eval(), trainer.ema, losses, trainer.elapsed(), trainer.rank)
+    seconds, rank = trainer.elapsed(), trainer.rank
+    return Fitted(model.eval(), trainer.ema, losses, seconds, rank, precision)

@@ -64,8 +64,10 @@ class Player:
     ):
         self.parameters = [p for p in part.parameters() if p.requires_grad]
         betas, decay = (run["betas"][0], run["betas"][1]), run["weight_decay"]
+        on_cpu = all(p.device.type == "cpu" for p in self.parameters)
+        fused = True if on_cpu else None  # else a call for each tensor and operation
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=run["lr"], betas=betas, weight_decay=decay
+            self.parameters, run["lr"], betas, weight_decay=decay, fused=fused
         )
         objective = Objective(model, loss)
         others = [p for p in model.parameters() if p.requires_grad]

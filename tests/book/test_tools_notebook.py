@@ -86,15 +86,16 @@ def test_the_kernel_has_one_thread_the_quick_budget_and_the_chapters_folder(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MINILIB_BUDGET", raising=False)
+    monkeypatch.setenv("MINILIB_PRECISION", "bf16")
     source = (
         "import os\nprint(os.environ['MINILIB_BUDGET'], os.environ['OMP_NUM_THREADS'], "
-        "os.path.basename(os.getcwd()))"
+        "os.environ['MINILIB_PRECISION'], os.path.basename(os.getcwd()))"
     )
     change(chapter, append(source))
     assert tool("notebook", "run").returncode == 0
     assert (
         nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text
-        == "quick 1 chapters\n"
+        == "quick 1 float32 chapters\n"
     )
 
 

@@ -45,15 +45,15 @@ def draw(n, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("untold", "low", "high"), [(0.0, 0, 0), (0.2, 170, 230), (1.0, 1000, 1000)]
+    ("p_uncond", "low", "high"), [(0.0, 0, 0), (0.2, 170, 230), (1.0, 1000, 1000)]
 )
-def test_the_share_of_labels_that_is_hidden(unconditional, low, high):
+def test_the_share_of_labels_that_is_hidden(p_uncond, low, high):
     y = torch.arange(1000) % 10
-    conditional = drop_labels(y, draw(1000), unconditional)
+    conditional = drop_labels(y, draw(1000), p_uncond)
     hidden = conditional == -1
     assert low <= int(hidden.sum()) <= high
     assert torch.equal(conditional[~hidden], y[~hidden])
-    assert drop_labels(None, draw(3), unconditional) is None
+    assert drop_labels(None, draw(3), p_uncond) is None
 
 
 def test_the_kl_of_two_gaussians():

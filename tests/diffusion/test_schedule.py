@@ -14,6 +14,7 @@ from minilib.diffusion.schedule import (
     even,
     leading,
     linear_beta,
+    placed,
     trailing,
 )
 
@@ -164,6 +165,20 @@ def test_a_fraction_of_a_step_lies_between_its_neighbours():
     assert torch.allclose(
         between[1].logit(), 0.75 * whole[0, 0].logit() + 0.25 * whole[1, 0].logit()
     )
+
+
+def test_tables_are_placed_once_and_in_the_format_asked_for():
+    chain, t = Schedule(cosine_beta()), torch.tensor([3, 999])
+    for dtype in (torch.float32, torch.float64):
+        like = torch.zeros(2, 1, dtype=dtype)
+        found = chain.at(chain.alpha_bar, t, like)
+        assert torch.equal(found[:, 0], chain.alpha_bar.to(dtype)[t])
+        tables = [placed(chain.alpha_bar, dtype, like.device) for _ in range(2)]
+        assert tables[0] is tables[1]
+    other = Schedule(linear_beta())
+    assert torch.equal(
+        other.at(other.alpha_bar, t, like)[:, 0], other.alpha_bar[t]
+    )  # a table of its own
 
 
 def test_t_of_another_shape_is_refused():

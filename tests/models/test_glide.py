@@ -165,12 +165,12 @@ def test_the_empty_caption_is_the_tokenizers():
     )
 
 
-@pytest.mark.parametrize("untold", [0.0, 0.1, 0.5, 1.0])
-def test_captions_are_hidden_as_often_as_stated_and_whole(unconditional):
+@pytest.mark.parametrize("p_uncond", [0.0, 0.1, 0.5, 1.0])
+def test_captions_are_hidden_as_often_as_stated_and_whole(p_uncond):
     tokens = WordTokenizer(["a red hat"], 8).encode(["a red hat"] * 20_000)
-    hidden = drop_captions(tokens, draw(len(tokens)), unconditional)
+    hidden = drop_captions(tokens, draw(len(tokens)), p_uncond)
     empty = (hidden == null_captions(tokens)).all(dim=1)
-    assert float(empty.float().mean()) == pytest.approx(unconditional, abs=0.01)
+    assert float(empty.float().mean()) == pytest.approx(p_uncond, abs=0.01)
     assert torch.equal(hidden[~empty], tokens[~empty])
 
 

@@ -53,7 +53,7 @@ def test_one_row_of_logits_for_each_picture(size, channels, classes, ada, n):
 @pytest.mark.parametrize(("head_dim", "heads"), [(16, 1), (8, 2), (4, 4)])
 def test_the_pool_is_attention_of_the_mean_on_all_places(head_dim, heads):
     torch.manual_seed(0)
-    pool = AttentionPool(channels=16, places=6, head_dim=head_dim, out=5).double()
+    pool = AttentionPool(channels=16, positions=6, head_dim=head_dim, out=5).double()
     h = torch.randn(3, 16, 2, 3, dtype=torch.float64)
     for picture, logits in zip(h, pool(h), strict=True):
         places = picture.flatten(1).T  # (6, 16)

@@ -11,6 +11,7 @@ from minilib.nets.layers import (
     Attention,
     TransformerBlock,
     attend,
+    attend_fast,
     down,
     step_embedding,
     up,
@@ -126,6 +127,46 @@ def test_a_block_is_torchs_pre_norm_layer():
     for output in (a, b):
         output.square().sum().backward()
     assert distance(x.grad, y.grad) < 1e-10
+
+
+MASKS = {
+    "everywhere": None,
+    "so many keys": (torch.arange(7) < torch.tensor([[7], [3], [1]]))[:, None, None],
+    "those before": torch.ones(7, 7, dtype=torch.bool).tril(),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("queries", [5, 7])
+def test_attend_fast_is_attend_forward_and_backward(name, queries):
+    """Five queries look at seven keys, as in cross-attention, or seven look."""
+    mask, found = MASKS[name], []
+    mask = mask[:queries] if name == "those before" else mask
+    for function in (attend, attend_fast):
+        q, k, v = (
+            tokens(3, 2, L, 4, seed=seed).requires_grad_()
+            for seed, L in ((1, queries), (2, 7), (3, 7))
+        )
+        out = function(q, k, v, mask)
+        (out * tokens(*out.shape, seed=4)).sum().backward()
+        found.append((out, q.grad, k.grad, v.grad))
+    for ours, fast in zip(*found, strict=True):
+        assert distance(fast, ours) < 1e-12
+
+
+def test_a_query_that_may_look_nowhere_finds_nothing():
+    mask = torch.tensor([[True, False], [False, False]])
+    out = attend_fast(tokens(1, 1, 2, 4), tokens(1, 1, 2, 4), tokens(1, 1, 2, 4), mask)
+    assert (out[0, 0, 1] == 0).all()
+    assert torch.equal(out[0, 0, 0], tokens(1, 1, 2, 4)[0, 0, 0])
+
+
+def test_attend_fast_computes_in_float32_under_autocast():
+    q, k, v = (tokens(1, 2, 5, 4, seed=seed).bfloat16() for seed in (1, 2, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attend_fast(q, k, v)
+    assert out.dtype == torch.float32
+    assert distance(out, attend(q.float(), k.float(), v.float())) < 1e-6
 
 
 def test_attention_weights_are_an_average():

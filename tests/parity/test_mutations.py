@@ -102,7 +102,7 @@ MUTATIONS = {
         layers, "step_embedding", "/ (dim // 2)", "/ (dim // 2 - 1)", ddpm
     ),
     "attention without 1/sqrt(D)": Mutation(
-        layers, "attend", "/ math.sqrt(q.shape[-1])", "", ddpm
+        layers, "attend_fast", "k, v, mask)", "k, v, mask, scale=1.0)", ddpm
     ),
     "q, k, v head by head": Mutation(
         layers,
@@ -246,15 +246,15 @@ MUTATIONS = {
     "variances between the wrong ends": Mutation(
         sampling,
         "learned_variance",
-        "low + guess.share * (high - low)",
-        "high + guess.share * (low - high)",
+        "low + denoised.share * (high - low)",
+        "high + denoised.share * (low - high)",
         losses,
     ),
     "variances mixed without logarithms": Mutation(
         sampling,
         "learned_variance",
-        "torch.exp(low + guess.share * (high - low))",
-        "low.exp() + guess.share * (high.exp() - low.exp())",
+        "torch.exp(low + denoised.share * (high - low))",
+        "low.exp() + denoised.share * (high.exp() - low.exp())",
         losses,
     ),
     "a first variance that is not clipped to the second": Mutation(
@@ -276,8 +276,8 @@ MUTATIONS = {
     "the bound of a step from its own alpha_bar": Mutation(
         schedule,
         "Schedule",
-        "Step(now, then, self.walk([1, 0])",
-        "Step(now, now * 1.001, self.walk([1, 0])",
+        "Step(now, then, ",
+        "Step(now, now * 1.001, ",
         losses,
     ),
     "weights with q, k, v head by head": Mutation(
@@ -290,11 +290,11 @@ MUTATIONS = {
         "C // self.head_dim, 3, self.head_dim\n        ).transpose(2, 3)",
         published_classifier,
     ),
-    "the mean of all places last": Mutation(
+    "the mean of all positions last": Mutation(
         noisy_classifier,
         "AttentionPool",
-        "[places.mean(dim=2, keepdim=True), places]",
-        "[places, places.mean(dim=2, keepdim=True)]",
+        "[positions.mean(dim=2, keepdim=True), positions]",
+        "[positions, positions.mean(dim=2, keepdim=True)]",
         published_classifier,
     ),
     "labels one off": Mutation(
@@ -303,8 +303,8 @@ MUTATIONS = {
     "CLIP with GELU": Mutation(
         vit,
         "QuickGELU",
-        "h * torch.sigmoid(1.702 * h)",
-        "nn.functional.gelu(h)",
+        "F.silu(1.702 * h) / 1.702",
+        "F.gelu(h)",
         clip_model,
     ),
     "a text that sees what is to come": Mutation(

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minilib.text.words import END, PADDING, START, WordTokenizer, split
+from minilib.text.words import END, PADDING, START, WordTokenizer, split, trimmed
 
 TEXTS = ["a red hat, a blue top", "green hair", "笑脸 face"]
 
@@ -75,3 +75,10 @@ def test_a_caption_that_is_too_long_is_refused():
 def test_what_was_encoded_is_decoded(words):
     tokenizer = WordTokenizer(TEXTS, 8)
     assert split(tokenizer.decode(tokenizer.encode([" ".join(words)]))[0]) == words
+
+
+def test_trimmed_leaves_out_padding_that_all_captions_have():
+    tokens = WordTokenizer(TEXTS, 12).encode(TEXTS)
+    assert trimmed(tokens).tolist() == tokens[:, :9].tolist()
+    assert trimmed(tokens[1:2]).tolist() == [[START, *tokens[1, 1:3].tolist(), END]]
+    assert trimmed(torch.full((2, 5), PADDING)).shape == (2, 1)

@@ -63,6 +63,7 @@ This page lists every claim and what came out.
 Both sides of a comparison are paired, unit by unit, and the smallest difference that matters was stated before measuring.
 Where the unit is a training seed, the interval is Student's; where it is a prompt or a picture, it is from the bootstrap, and networks of different seeds must agree on the direction.
 A record may be of the quick size, minutes of a core, or of the full one, hours; it says which.
+Where code that it rests on has changed since, it is marked "by earlier code".
 
 <!-- Written by `make claims` from minilib/experiments/evidence/ and book/chapters.yml. -->
 """  # noqa: E501 - one sentence a line
@@ -134,7 +135,7 @@ def cell_problem(
 
 
 def record_problems(planned: dict[str, Chapter]) -> Iterator[str]:
-    """Records that are damaged, of no claim, missing, or of earlier code."""
+    """Records that are damaged, of no claim, or missing."""
     known = experiments()
     for id in evidence.ids():
         file = shown(evidence.path(id))
@@ -145,10 +146,14 @@ def record_problems(planned: dict[str, Chapter]) -> Iterator[str]:
         except CorruptFileError as error:
             yield str(error).replace(str(evidence.path(id)), file)
             continue
-        if id in known and is_stale(known[id]):
-            yield f"{file} was measured with earlier code; run: make evidence ID={id}"
     for id in sorted(set(known) - set(evidence.ids())):
         yield f"claim {id} has an experiment but no record; run: make evidence ID={id}"
+
+
+def stale(recorded: dict[str, Claim]) -> set[str]:
+    """The claims whose record is of earlier code than today's."""
+    known = experiments()
+    return {id for id in recorded if id in known and is_stale(known[id])}
 
 
 def readable() -> dict[str, Claim]:
@@ -195,20 +200,23 @@ def numbers(claim: Claim) -> str:
     return "<br>".join(rows)
 
 
-def row(id: str, text: str, chapter: Chapter, cell: Cell | None, claim: Any) -> str:
+def row(
+    id: str, text: str, chapter: Chapter, cell: Cell | None, claim: Any, earlier: bool
+) -> str:
     """The claim's row of the table."""
     if claim is None:
         return f"| {id} | {escaped(text)} | planned: chapter {chapter.number} | | |"
     outcome = f"**{claim.outcome}**"
     if cell is not None:
         outcome = f"[{outcome}](../chapters/{cell.path.name}#{cell.anchor})"
+    outcome += "<br>(by earlier code)" if earlier else ""
     facts = claim.facts
     how = f"{sample_size(claim.parts)}; {facts['size']} size, {facts['date']}, "
     how += f"{facts['minutes']:.1f} core-minutes: `{facts['command']}`"
     return f"| {id} | {escaped(text)} | {outcome} | {numbers(claim)} | {how} |"
 
 
-def page(cells: list[Cell], recorded: dict[str, Claim]) -> str:
+def page(cells: list[Cell], recorded: dict[str, Claim], earlier: set[str]) -> str:
     """The whole page, as Markdown."""
     by_id = {cell.tag: cell for cell in cells}
     listed = [chapter for part in read_outline() for chapter in part.chapters]
@@ -219,7 +227,8 @@ def page(cells: list[Cell], recorded: dict[str, Claim]) -> str:
         title = f"## {chapter.number}. {chapter.title}"
         parts.append(f"{title}\n\n{head}\n|---|---|---|---|---|")
         for id, text in chapter.claims.items():
-            parts.append(row(id, text, chapter, by_id.get(id), recorded.get(id)))
+            found = by_id.get(id), recorded.get(id), id in earlier
+            parts.append(row(id, text, chapter, *found))
         parts.append("")
     return "\n".join(parts)
 
@@ -237,7 +246,10 @@ def main(arguments: list[str] | None = None) -> int:
     cells = [cell for path in chapters() for cell in claim_cells(path)]
     recorded = readable()
     found = list(problems(cells, planned, recorded))
-    wanted = page(cells, recorded)
+    earlier = stale(recorded)
+    for id in sorted(earlier):  # named, and no failure: measuring may take hours
+        print(f"{id} was measured with earlier code; run: make evidence ID={id}")
+    wanted = page(cells, recorded, earlier)
     if not check:
         write_whole(PAGE, wanted)
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != wanted:

@@ -46,10 +46,16 @@ def as_sides(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_one(
-    experiment: Experiment, seeds: Sequence[int], size: Size, bar: Any = None
+    experiment: Experiment,
+    seeds: Sequence[int],
+    size: Size,
+    code: str,
+    bar: Any = None,
 ) -> Claim:
-    """Measure one claim with these seeds, going on from what is kept, and record it."""
-    file, code = KEPT / f"{experiment.id}-{size.value}.json", code_of(experiment)
+    """Measure one claim with these seeds, going on from what is kept, and record it
+    with the stamp of its `code`.
+    """
+    file = KEPT / f"{experiment.id}-{size.value}.json"
     state = kept(file, code)
     for seed in seeds:
         if str(seed) not in state["seeds"]:
@@ -91,14 +97,15 @@ def measure(
     """Measure these claims with `seeds` seeds each, or as many as each wants, with a
     bar over all seeds that says how much time is left.
     """
-    wanted = [(one, range(seeds or one.seeds)) for one in experiments]
+    # the stamps first: a file that is edited meanwhile is not what runs here
+    wanted = [(one, range(seeds or one.seeds), code_of(one)) for one in experiments]
     claims = []
     with tqdm(
-        total=sum(len(s) for _, s in wanted), unit="seed", file=sys.stderr
+        total=sum(len(s) for _, s, _ in wanted), unit="seed", file=sys.stderr
     ) as bar:
-        for one, chosen in wanted:
+        for one, chosen, code in wanted:
             bar.set_description(one.id)
-            claims.append(measure_one(one, chosen, size, bar))
+            claims.append(measure_one(one, chosen, size, code, bar))
     return claims
 
 

@@ -61,12 +61,16 @@ def test_another_record_ages_page_and_chapter(tool, tree: Path) -> None:
 
 
 def test_a_record_of_earlier_code_is_named(tool, tree: Path) -> None:
+    before = row(tree, "AE-1")
     shapes = tree / "minilib/shapes.py"
     shapes.write_text(shapes.read_text().replace("side * side", "side + side"))
     done = tool("claims", "--check")
-    assert done.returncode == 1
-    assert f"{RECORD} was measured with earlier code" in done.stdout
+    assert "AE-1 was measured with earlier code" in done.stdout
     assert "run: make evidence ID=AE-1" in done.stdout
+    assert tool("claims").returncode == 0
+    assert "**holds**](" in row(tree, "AE-1")
+    assert "(by earlier code)" in row(tree, "AE-1")
+    assert "(by earlier code)" not in before
 
 
 def test_a_docstring_ages_no_record(tool, tree: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minilib.claims import HOLDS, MIME, PICTURE, SHOWN
+from minilib.claims import HOLDS, MIME, PICTURE, SEED, SHOWN
 from minilib.experiments import evidence, measure
 from minilib.experiments.experiment import Bound, Compare, Experiment, Size
 from minilib.experiments.registry import chosen, experiments
@@ -93,7 +93,7 @@ def test_a_killed_measurement_goes_on_where_it_was():
 
 
 def test_what_other_code_measured_is_measured_again(monkeypatch):
-    claim = measure.measure_one(TWO, [0, 1, 2], Size.QUICK)
+    claim = measure.measure_one(TWO, [0, 1, 2], Size.QUICK, "c0de")
     assert claim.facts["code"] == "c0de"
     monkeypatch.setattr(measure, "code_of", lambda experiment: "other")
     assert measure.is_stale(TWO)
@@ -101,7 +101,7 @@ def test_what_other_code_measured_is_measured_again(monkeypatch):
     state = {"code": "c0de", "seconds": 1.0, "seeds": {"0": measured(0, Size.QUICK)}}
     (measure.KEPT / "X-1-quick.json").write_text(json.dumps(state))
     calls.clear()
-    measure.measure_one(TWO, [0, 1, 2], Size.QUICK)
+    measure.measure_one(TWO, [0, 1, 2], Size.QUICK, "other")
     assert [seed for seed, _ in calls] == [0, 1, 2]
     assert not measure.is_stale(TWO)
 
@@ -158,6 +158,7 @@ def test_every_experiment_of_the_book_can_be_asked_for():
     for id, one in known.items():
         assert chosen([id]) == [one]
         assert one.parts
-        assert one.seeds >= (3 if any(isinstance(p, Compare) for p in one.parts) else 1)
+        compares = any(isinstance(part, Compare) for part in one.parts)
+        assert one.seeds >= (1 if not compares else 3 if one.unit == SEED else 2)
     with pytest.raises(ValueError, match="no experiment measures AE-99; there are"):
         chosen(["AE-99"])

@@ -64,6 +64,7 @@ budgets: $(READY) ## what each chapter and the tests cost, in core-seconds
 
 bench: $(READY) ## compare our U-Net with diffusers': speed, memory, training time to a target
 	@$(RUN) tests.bench.speed
+	@$(RUN) tests.bench.step
 	@$(RUN) tests.bench.target
 
 lock: $(READY) ## write the versions in .venv to requirements.lock

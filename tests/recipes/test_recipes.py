@@ -252,6 +252,7 @@ def test_weights_and_card_are_written_and_the_score_is_theirs(tiny, tmp_path):
         18,
     )
     assert card["score"] == {"error": 0.33333}
+    assert card["precision"] == "float32"
     numbers = {
         "quick": 3,
         "full": 5,

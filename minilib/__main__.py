@@ -127,7 +127,7 @@ def measure_claims(options: argparse.Namespace) -> None:
 
 
 def show_list(_: argparse.Namespace) -> None:
-    """A line a recipe: name, steps, and the score of the weights that ship."""
+    """A line a recipe: name, steps, and the score of what ships; and the size of it."""
     for name, recipe in recipes.RECIPES.items():
         score = weights.card(name)["score"] if name in weights.names() else {}
         missing = (
@@ -142,6 +142,8 @@ def show_list(_: argparse.Namespace) -> None:
             f"{name:<18} quick {recipe.quick:>6,} steps, full {recipe.full:>6,}: "
             f"{facts}"
         )
+    sizes = [weights.card(name)["bytes"] for name in weights.names()]
+    print(f"{len(sizes)} files of weights ship, {sum(sizes) / 1e6:.1f} MB in all")
 
 
 def parser() -> argparse.ArgumentParser:

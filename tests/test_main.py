@@ -78,8 +78,11 @@ def files(folder):
 
 def test_list_names_every_recipe_with_its_steps_and_score(capsys):
     assert main(["list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, size = capsys.readouterr().out.splitlines()
     assert len(lines) == len(recipes.RECIPES)
+    shipped = list(weights.HERE.glob("*.safetensors"))
+    total = sum(path.stat().st_size for path in shipped) / 1e6
+    assert size == f"{len(shipped)} files of weights ship, {total:.1f} MB in all"
     for line, (name, recipe) in zip(lines, recipes.RECIPES.items(), strict=True):
         assert line.startswith(name)
         assert f"full {recipe.full:>6,}:" in line
@@ -485,7 +488,7 @@ def test_from_the_shell():
 
     listed = run("list")
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert listed.stdout.count("\n") == len(recipes.RECIPES)
+    assert listed.stdout.count("\n") == len(recipes.RECIPES) + 1
     unknown = run("sample", "vae")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert (

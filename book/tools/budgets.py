@@ -1,9 +1,10 @@
 """What each chapter and the unit tests cost, in core-seconds: make budgets.
 
-Each chapter runs alone under nbval, then all of tests/ in one process; what is counted
-is the time of the processors, of the kernels too. With --old PATH another checkout is
-measured beside this one, turn by turn. The numbers go to tests/bench/budgets.json, by
-which the tests are packed, longest first, and the table to CONTRIBUTING.md.
+Each chapter runs under nbval, two at a time, then all of tests/ in one process; what is
+counted is the time of the processors, of the kernels too. With --old PATH another
+checkout is measured beside this one, turn by turn. The numbers go to
+tests/bench/budgets.json, by which the tests are packed, longest first, and the table
+to CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import argparse
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,15 @@ def core_seconds(root: Path, what: Sequence[str], by_file: Path | None = None) -
     environment = {**os.environ, **one, "PYTHONPATH": str(root)}
     environment |= {} if by_file is None else {"CORE_SECONDS": str(by_file)}
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", *what]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with tempfile.TemporaryFile("w+") as said:
+        started = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(started.pid, 0)
+        said.seek(0)
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{' '.join(command)} failed:\n{said.read()[-3000:]}")
+    return used.ru_utime + used.ru_stime
 
 
 def known() -> dict[str, Any]:
@@ -58,17 +60,18 @@ def known() -> dict[str, Any]:
 def measure(names: Sequence[str], old: Path | None, tests: bool) -> dict[str, Any]:
     """Measure these chapters, and the unit tests; here and, in turn, in `old`."""
     found = known()
-    for path in chapters(names):
-        for side, root in (("before", old), ("now", ROOT)):
-            if root is not None:
-                seconds = core_seconds(root, [shown(path)])
-                found[side][shown(path)] = round(seconds, 1)
-                print(f"{shown(path)} {side}: {seconds:.0f} core-seconds", flush=True)
+    sides = [("before", old)] * (old is not None) + [("now", ROOT)]
+    runs = [(shown(path), *side) for path in chapters(names) for side in sides]
+    with ThreadPoolExecutor(2) as two:
+        for (name, side, _), seconds in zip(
+            runs, two.map(lambda run: core_seconds(run[2], [run[0]]), runs), strict=True
+        ):
+            found[side][name] = round(seconds, 1)
+            write_whole(FILE, json.dumps(found, indent=1) + "\n")
+            print(f"{name} {side}: {seconds:.0f} core-seconds", flush=True)
     if tests:
         if old is not None:
-            found["before"][UNIT] = round(
-                core_seconds(old, [UNIT, "-p", "no:xdist"]), 1
-            )
+            found["before"][UNIT] = round(core_seconds(old, [UNIT]), 1)
         with tempfile.TemporaryDirectory() as folder:
             by_file = Path(folder) / "seconds.json"
             found["now"][UNIT] = round(core_seconds(ROOT, [UNIT], by_file), 1)

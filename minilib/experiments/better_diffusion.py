@@ -57,7 +57,12 @@ VARIANCES: dict[str, Variance] = {
 
 def pictures(size: Size) -> int:
     """How many digits an FD is measured on."""
-    return size.pick(live=200, quick=2000, full=10_000)
+    return size.pick(live=200, quick=2000, full=5000)
+
+
+def short(values: Tensor, decimals: int) -> list[float]:
+    """The numbers, rounded far below their spread: a record lists thousands."""
+    return values.double().round(decimals=decimals).tolist()
 
 
 @cache
@@ -66,7 +71,7 @@ def fd(name: str, walk: str, steps: int, seed: int, count: int) -> list[float]:
     training digits; the mean is the FD.
     """
     found = features_of(drawn(name, walk, steps, seed, count))
-    return fd_of_each(found, reference()).tolist()
+    return short(fd_of_each(found, reference()), 2)
 
 
 # ---------- ADM-2 ----------
@@ -158,7 +163,7 @@ def bits(seed: int, size: Size) -> dict[str, list[float]]:
     steps, stands_for = chosen_steps(stretches, seed)
     prior = prior_term(COSINE, x).cpu()
     return {
-        name: ((stands_for[:, None] * terms).sum(dim=0) + prior).tolist()
+        name: short((stands_for[:, None] * terms).sum(dim=0) + prior, 4)
         for name, terms in terms_of(x, y, steps, seed).items()
     }
 
@@ -292,7 +297,7 @@ def history(seed: int, size: Size) -> dict[str, Any]:
     before = fd("ddpm_digits", "DDPM, β̃", 10, seed, n)
     after = fd("adm_digits", "DDIM", 10, seed, n)
     gans = [by_gan(name, seed, n) for name in ("gan_digits", "cgan_digits")]
-    of_gan = min((fd_of_each(x, reference()).tolist() for x in gans), key=sum)
+    of_gan = min((short(fd_of_each(x, reference()), 2) for x in gans), key=sum)
     real = reference()[:: len(reference()) // min(2000, n)]
     ours = features_of(drawn("adm_digits", "DDIM", 10, seed, n))
     found = reached(real, ours).tolist()
@@ -307,8 +312,8 @@ def history(seed: int, size: Size) -> dict[str, Any]:
         "before, FD (digit features): DDPM − better GAN": (before, of_gan),
         "after, FD (digit features): better GAN − this chapter": (of_gan, after),
         "scales, held-out loss in % of the base's: base − wider": (
-            (share * base).tolist(),
-            (share * wider).tolist(),
+            short(share * base, 2),
+            short(share * wider, 2),
         ),
     }
 

@@ -72,7 +72,9 @@ def test_climbing_reaches_the_posterior(bench):
 def test_unequal_sees_a_step_that_is_not_paid_for():
     bounds = torch.tensor([[-9.0], [-6.0], [-5.0]])
     assert vae_parts.unequal(bounds, -bounds) == 0
-    assert vae_parts.unequal(bounds, torch.tensor([[9.0], [6.0], [4.0]])) == pytest.approx(0.2)
+    assert vae_parts.unequal(
+        bounds, torch.tensor([[9.0], [6.0], [4.0]])
+    ) == pytest.approx(0.2)
 
 
 def test_bounds_from_weights(bench):

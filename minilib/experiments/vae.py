@@ -162,7 +162,7 @@ DRAWS = {
 DIVERSE = "a pixel's spread over decodings of one input: VAE − autoencoder"
 FEW = "held-out − training error with 100 pictures: autoencoder − VAE"
 
-# a pixel of the digits has a spread of about 0.5, the autoencoder's gap is about 0.15: a
+# a pixel of the digits has a spread of about 0.5, the autoencoder's gap is 0.15: a
 # tenth of these matters
 VAE_1 = Experiment(
     "VAE-1",

@@ -18,8 +18,8 @@ from scipy import stats
 HOLDS, FAILS, SAME = "holds", "fails at our scale", "no difference"
 INCONCLUSIVE, SHOWN, PARTLY = "inconclusive", "shown", "holds in part"
 OUTCOMES = (HOLDS, PARTLY, FAILS, SAME, INCONCLUSIVE, SHOWN)
-SEED, PROMPT, PICTURE = "training seed", "prompt", "picture"
-UNITS = (SEED, PROMPT, PICTURE)
+SEED, DRAW, PROMPT, PICTURE = "training seed", "random draw", "prompt", "picture"
+UNITS = (SEED, DRAW, PROMPT, PICTURE)
 MIME = "application/vnd.minilib.claim+json"
 RULE = (
     "a difference holds when its two-sided 95 % interval lies above 0 and its middle "
@@ -32,15 +32,15 @@ SYMBOL = re.compile(r"(?<!\w)([A-Za-zα-ωΑ-Ω]̃?)_(\{[^}]*\}|\w)")
 def interval(values: Sequence[float], unit: str = SEED) -> tuple[float, float]:
     """The two-sided 95 % interval of the mean of `values`: (low, high).
 
-    Student's t where the unit is a training seed, else the bootstrap (BCa, 10,000
-    draws, seeded). Raises ValueError for fewer than 3 values.
+    Student's t where the unit is a training seed or a draw, else the bootstrap (BCa,
+    10,000 draws, seeded). Raises ValueError for fewer than 3 values.
     """
     sample = np.asarray(values, dtype=float)
     if len(sample) < 3:
         raise ValueError(f"an interval needs 3 values or more, got {len(sample)}")
     if np.ptp(sample) == 0:  # neither method has a spread to work with
         return float(sample[0]), float(sample[0])
-    if unit == SEED:
+    if unit in (SEED, DRAW):
         half = stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample)
         return float(sample.mean() - half), float(sample.mean() + half)
     found = stats.bootstrap(
@@ -212,13 +212,22 @@ class Claim:
             self.facts
         )
 
+    def summary(self) -> dict[str, Any]:
+        """The record without each unit's numbers: what a notebook keeps."""
+        sides = ("larger", "smaller")
+        short = [
+            {key: value for key, value in part.record().items() if key not in sides}
+            for part in self.parts
+        ]
+        return self.record() | {"parts": short}
+
     def __repr__(self) -> str:
         return "\n".join(
             [f"{self.id} {self.outcome}", *(f"  {line(part)}" for part in self.parts)]
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return {"text/html": page(self), "text/plain": repr(self), MIME: self.record()}
+        return {"text/html": page(self), "text/plain": repr(self), MIME: self.summary()}
 
 
 def claim_of(record: Mapping[str, Any]) -> Claim:
@@ -272,12 +281,12 @@ def sides(part: Part) -> tuple[str, str, str, str, str]:
 
 
 def sample_size(parts: Sequence[Part]) -> str:
-    """`5 training seeds`, `1,000 prompts of 2 training seeds`, or that it is proved."""
+    """`5 training seeds`, `1,000 prompts with 2 seeds`, or that it is proved."""
     measured = [part for part in parts if isinstance(part, Difference)]
     if not measured:
         return "a theorem or a definition, checked by number"
     n, unit, groups = max((len(p.values), p.unit, p.groups) for p in measured)
-    of = f" of {groups} training seeds" if groups > 1 else ""
+    of = f" with {groups} seeds" if groups > 1 else ""
     return f"{n:,} {unit}s{of}"
 
 

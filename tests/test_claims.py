@@ -160,6 +160,8 @@ def test_a_claim_is_shown_with_all_that_decides_it():
     claim = Claim("X-1", "x_{t−1} < x_t", [difference([2.0, 2.1, 1.9])], facts)
     shown = claim._repr_mimebundle_()
     assert shown[MIME]["outcome"] == HOLDS
+    assert shown[MIME]["parts"][0]["middle"] == pytest.approx(2.0)
+    assert "larger" not in shown[MIME]["parts"][0]  # a page keeps no long lists
     for text in ("X-1 holds", "1.75 to 2.25", "3 training seeds", "quick size", "1.5"):
         assert text in shown["text/html"]
     assert "<i>x</i><sub>t−1</sub> &lt; <i>x</i><sub>t</sub>" in shown["text/html"]

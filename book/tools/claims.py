@@ -129,7 +129,7 @@ def cell_problem(
     if planned[cell.id].slug != cell.path.stem:
         belongs = f"belongs to {planned[cell.id].slug} in book/chapters.yml"
         return f"{cell.where} {belongs}: show it there, or move it in that file"
-    if cell.id in recorded and cell.record != recorded[cell.id].record():
+    if cell.id in recorded and cell.record != recorded[cell.id].summary():
         return f"{cell.where} shows another record than the one today; run: {again}"
     return None
 

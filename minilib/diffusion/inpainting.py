@@ -10,11 +10,11 @@ from minilib.train import Draw
 
 
 def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
-    """The denoiser that guesses x_0 (B, C, H, W) itself where `known` (B, 1, H, W) is
+    """The denoiser that predicts x_0 (B, C, H, W) itself where `known` (B, 1, H, W) is
     True.
 
     Alone it is the naive way: the network sees the known part only as noisily as all of
-    x_t. Nichol et al. (2022) do the same with a network that is told, so that what was
+    x_t. Nichol et al. (2022) do the same with a conditional network, so that what was
     known comes out as it went in.
     """
 

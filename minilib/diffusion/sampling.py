@@ -23,7 +23,7 @@ from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
 
 
 class Denoised(NamedTuple):
-    """What a denoiser says about x_t: the clean picture x_0, and, where it learned
+    """What a denoiser predicts of x_t: the clean picture x_0, and, where it learned
     that, where its variance lies.
 
     `share` is 0 where the variance of a step back is beta_tilde, and 1 where it is
@@ -44,10 +44,10 @@ def denoiser(
     y: Tensor | None = None,
     clip: bool = True,
 ) -> Denoiser:
-    """The denoiser that a network is, whose guess x_0 is clipped to [-1, 1]. Labels y
+    """The denoiser that a network is, whose x_0 is clipped to [-1, 1]. Labels y
     (B,) go to the network.
 
-    A network with twice as many channels out as in also says where the variance lies:
+    A network with twice as many channels out as in also predicts the variance:
     Nichol and Dhariwal (2021, eq. 15). Where x_0 was clipped, samplers derive eps from
     what is left, as ADM's code does.
     """
@@ -96,7 +96,7 @@ def large_variance(step: Step, denoised: Denoised) -> Tensor:
 
 
 def learned_variance(step: Step, denoised: Denoised) -> Tensor:
-    """Between both, on the scale of logarithms, where the network says. Nichol and
+    """Between both, on the scale of logarithms, where the network predicts. Nichol and
     Dhariwal (2021, eq. 15).
     """
     if denoised.share is None:
@@ -120,7 +120,7 @@ def ancestral(
     variance: Variance = small_variance,
 ) -> Iterator[Tensor]:
     """From noise x (B, …) through the falling steps: each draws from q(x_before | x_t,
-    x_0) with the guessed x_0.
+    x_0) with the predicted x_0.
 
     Ho et al. (2020, algorithm 2); fewer steps than T: Nichol and Dhariwal (2021,
     section 4). The last adds no noise.
@@ -142,7 +142,7 @@ def ddim(
     generator: torch.Generator | None = None,
     eta: float = 0.0,
 ) -> Iterator[Tensor]:
-    """From noise x (B, …) through the falling steps: guess x_0 and eps, and mix them
+    """From noise x (B, …) through the falling steps: predict x_0 and eps, and mix them
     anew. Song et al. (2021, eq. 12).
 
     With eta = 0 nothing is random; with eta = 1 each step is as noisy as ancestral
@@ -170,7 +170,7 @@ def ddim_encode(
     fall, as there.
 
     The pictures count as x at the lowest step, and each step up goes on with the eps
-    that was guessed where it starts. Song et al. (2021, section 4.3).
+    that was predicted where it starts. Song et al. (2021, section 4.3).
     """
     upwards = schedule.walk(steps)[::-1]
     for (t, step), (_, higher) in pairwise(upwards):
@@ -188,8 +188,8 @@ def dpm_solver(
     """From noise x (B, …) through the falling steps by DPM-Solver++ (2M). Lu et al.
     (2022, algorithm 2).
 
-    A step is DDIM's, but towards a line through the last two guesses of x_0. The last
-    one goes to the guess itself.
+    A step is DDIM's, but towards a line through the last two predictions of x_0. The
+    last one goes to the prediction itself.
     """
     walk = schedule.walk(steps)
     half_log_snr = [(step.now / (1 - step.now)).log() / 2 for _, step in walk]
@@ -218,7 +218,7 @@ def probability_flow(
 
     With u = x / sqrt(alpha_bar) and sigma = sqrt(1 / alpha_bar - 1) it is du/dsigma =
     eps. Song et al. (2021, eq. 14). Between two steps of the schedule t is a fraction.
-    The last guess of x_0 ends it.
+    The last prediction of x_0 ends it.
     """
     sigmas = (1 / schedule.alpha_bar - 1).sqrt().numpy()  # (T,) rising
     calls = 0

@@ -207,13 +207,13 @@ def even(T: int, n: int) -> list[int]:
     return [round((T - 1) * i / max(1, n - 1)) for i in reversed(range(n))]
 
 
-# ---------- what a network is asked for ----------
+# ---------- what a network predicts ----------
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network learns to say about x_t, and how x_0 follows from it. alpha_bar is
-    (B, 1, …).
+    """What a network learns to predict of x_t, and how x_0 follows from it. alpha_bar
+    is (B, 1, …).
     """
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, eps, alpha_bar)

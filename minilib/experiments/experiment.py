@@ -169,7 +169,7 @@ class Beside:
         return {
             "text/html": f'{page(self.claim)}<div class="claim-result">{live}</div>',
             "text/plain": repr(self),
-            MIME: self.claim.record(),
+            MIME: self.claim.summary(),
         }
 
 

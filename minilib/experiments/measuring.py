@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
+from minilib.claims import DRAW
 from minilib.data import digits
 from minilib.experiments.experiment import Compare, Experiment, Measured, Size
 from minilib.metrics import (
@@ -62,7 +63,7 @@ def untypical(all_seen: Seen, centres: Tensor) -> Tensor:
     return rank
 
 
-def evenly(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def even_rows(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Places (n,) of n of the digits, equally many of each class, in random order."""
     order = torch.randperm(len(labels), generator=generator)
     each = [order[labels[order] == c][: n // CLASSES] for c in range(CLASSES)]
@@ -79,12 +80,12 @@ def collapsed(seed: int, n: int) -> dict[str, Seen]:
     train, test = seen_of("train"), seen_of("test")
     of_class = [train.features[train.labels == c].mean(dim=0) for c in range(CLASSES)]
     odd = untypical(test, torch.stack(of_class))
-    real = evenly(test.labels, n, g)
-    shapes = evenly(test.labels, CLASSES * SHAPES, g)
+    real = even_rows(test.labels, n, g)
+    shapes = even_rows(test.labels, CLASSES * SHAPES, g)
     candidates = torch.nonzero(odd <= 0.4)[:, 0]
-    typical = candidates[evenly(test.labels[candidates], n, g)]
+    typical = candidates[even_rows(test.labels[candidates], n, g)]
     return {
-        "reference": train.at(evenly(train.labels, n, g)),
+        "reference": train.at(even_rows(train.labels, n, g)),
         "real": test.at(real),
         "20 shapes": test.at(shapes.repeat(n // len(shapes) + 1)[:n]),
         "typical only": test.at(typical),
@@ -145,4 +146,5 @@ ADM_1 = Experiment(
     "collapse from within, they stay or improve, while recall falls.",
     collapse,
     parts_of("20 shapes") + parts_of("typical only"),
+    DRAW,
 )

@@ -1,4 +1,4 @@
-"""A small digit classifier: its last features are the eyes through which the book's
+"""A small digit classifier: its last features are those in which the book's
 scoreboard sees.
 """
 

@@ -1,4 +1,4 @@
-"""Learning from noise: spoil a picture, ask for the clean one; what the best answer is,
+"""Learning from noise: spoil a picture, predict the clean one; what the best answer is,
 and how it draws.
 """
 
@@ -218,8 +218,8 @@ def tweedie_score(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
 def gaussian_fill(
     x: Tensor, seen: Tensor, mean: Tensor, covariance: Tensor, ridge: float = 1e-2
 ) -> Tensor:
-    """E[x | what is seen of x] if x (B, D) were Gaussian: the best linear guess of what
-    is not `seen` (D,), a bool.
+    """E[x | what is seen of x] if x (B, D) were Gaussian: the best linear prediction of
+    what is not `seen` (D,), a bool.
 
     mean_h + Σ_hs (Σ_ss + ridge·I)⁻¹ (x_s − mean_s). The ridge keeps the inverse calm
     where numbers never vary.
@@ -256,11 +256,11 @@ def walk_down(
     generator: torch.Generator,
 ) -> Tensor:
     """From x (B, …) with noise of level sigmas[0] down to a clean x: at each level a
-    guess, and part of the way to it.
+    prediction, and part of the way to it.
 
-    `denoise(x, sigma)` guesses the clean x. A step draws the less noisy x from its
-    distribution given the noisy x and the guess: Ho et al. (2020), eq. 6 and 7, for
-    noise that is added without shrinking the picture.
+    `denoise(x, sigma)` predicts the clean x. A step draws the less noisy x from its
+    distribution given the noisy x and the prediction: Ho et al. (2020), eq. 6 and 7,
+    for noise that is added without shrinking the picture.
     """
     for sigma, lower in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         denoised, share = denoise(x, sigma), (lower / sigma) ** 2

@@ -1,5 +1,5 @@
-"""Generative adversarial networks: one network draws, another judges, and each has a
-loss of its own.
+"""Generative adversarial networks: one network draws, another discriminates, and each
+has a loss of its own.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ from minilib.train import Draw
 
 
 class TextAttention(SpatialAttention):
-    """h (B, C, H, W), context → h: every place looks at all places and at the words of
+    """h (B, C, H, W), context → h: every position attends to all and to the words of
     the caption.
 
-    Words get keys and values of their own, which stand beside those of the places.
+    Words get keys and values of their own, which stand beside those of the positions.
     Nichol et al. (2022, section 4.1).
     """
 
@@ -134,8 +134,8 @@ def text_loss(
 
 
 def masked_condition(x_0: Tensor, known: Tensor) -> Tensor:
-    """What a network is told of x_0 (B, C, H, W): its known part, 0 elsewhere; and
-    where it is. (B, C + 1, H, W).
+    """The condition that a network gets of x_0 (B, C, H, W): its known part, 0
+    elsewhere; and where it is. (B, C + 1, H, W).
     """
     return torch.cat([x_0 * known, known.to(x_0)], dim=1)
 
@@ -143,7 +143,7 @@ def masked_condition(x_0: Tensor, known: Tensor) -> Tensor:
 def with_condition(
     model: Callable[..., Tensor], given: Tensor
 ) -> Callable[..., Tensor]:
-    """The network (x_t, t, tokens) that sees a clue beside x_t, as more channels.
+    """The network (x_t, t, tokens) that sees a condition beside x_t, as more channels.
     Nichol et al. (2022, section 4.3).
     """
     return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
@@ -152,7 +152,7 @@ def with_condition(
 def inpainting_loss(
     model: nn.Module, x_0: Tensor, tokens: Tensor, *, draw: Draw, **options: Any
 ) -> Tensor:
-    """`text_loss` of a network that is told what is left of x_0 (B, C, H, W) after a
+    """`text_loss` of a network that is given what is left of x_0 (B, C, H, W) after a
     rectangle was erased.
     """
     given = masked_condition(x_0, random_holes(x_0, draw))

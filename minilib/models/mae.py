@@ -41,8 +41,8 @@ def unpatchify(patches: Tensor, patch: int, size: int) -> Tensor:
 
 
 def choose_patches(lots: Tensor, keep: int) -> Tensor:
-    """From lots, uniform numbers (B, P), the places (B, keep) of the patches that stay:
-    every set is equally likely.
+    """From lots, uniform numbers (B, P), the positions (B, keep) of the patches that
+    stay: every set is equally likely.
 
     Raises ValueError unless at least one patch stays, and one goes.
     """
@@ -55,7 +55,7 @@ def choose_patches(lots: Tensor, keep: int) -> Tensor:
 
 
 def take(h: Tensor, positions: Tensor) -> Tensor:
-    """Of vectors h (B, P, D) those at places (B, K): (B, K, D)."""
+    """Of vectors h (B, P, D) those at positions (B, K): (B, K, D)."""
     return h.gather(1, positions[:, :, None].expand(-1, -1, h.shape[2]))
 
 
@@ -81,8 +81,8 @@ class MAEConfig:
 
 
 class MaskedAutoencoder(nn.Module):
-    """x (B, C, H, W), of which only the patches at kept (B, K) are seen → a guess of
-    all patches (B, P, C·patch²).
+    """x (B, C, H, W), of which only the patches at kept (B, K) are seen → a prediction
+    of all patches (B, P, C·patch²).
     """
 
     def __init__(self, config: MAEConfig = MAEConfig()):

@@ -1,5 +1,5 @@
-"""A classifier of noisy pictures: the encoder of a U-Net, told the step, and one look
-at all places.
+"""A classifier of noisy pictures: the encoder of a U-Net, given the step, and one
+attention over all positions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from minilib.train import Draw
 
 
 class AttentionPool(nn.Module):
-    """h (B, C, H, W) → (B, out): the mean of all places looks at all places, and is
+    """h (B, C, H, W) → (B, out): the mean of all positions attends to all, and is
     mapped. Radford et al. (2021, 2.4).
 
-    `places` is H·W. Dhariwal and Nichol (2021, section 4.3) end their classifier so.
+    `positions` is H·W. Dhariwal and Nichol (2021, section 4.3) end their classifier so.
     ValueError for others.
     """
 

@@ -1,4 +1,4 @@
-"""CLIP for noisy pictures: it is told the step, and trained as before, so that it can
+"""CLIP for noisy pictures: it is given the step, and trained as before, so that it can
 guide a sampler, by text, content, structure or style.
 """
 
@@ -47,7 +47,7 @@ class NoisyCLIP(CLIP):
         return F.normalize(self.to_image(self.vision.read(self.cut(x, t))[:, 0]), dim=1)
 
     def patches(self, x: Tensor, t: Tensor | None = None) -> list[Tensor]:
-        """(B, C, H, W), (B,) → for each block what it says of each patch: (B, P, dim),
+        """(B, C, H, W), (B,) → for each block its features of each patch: (B, P, dim),
         of mean 0 and variance 1.
         """
         return [
@@ -126,8 +126,8 @@ def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
 
 
 def structure_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of what CLIP says of each patch, place by
-    place, block by block.
+    """Minus the mean squared difference of CLIP's features of each patch, position
+    by position, block by block.
     """
 
     def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def gram(h: Tensor) -> Tensor:
 
 
 def style_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
-    """Minus the mean squared difference of the Gram matrices of what CLIP says of
+    """Minus the mean squared difference of the Gram matrices of CLIP's features of
     patches, block by block.
     """
 
@@ -161,7 +161,7 @@ def style_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:
 
 
 def mixture(terms: list[tuple[float, LogProbability]]) -> LogProbability:
-    """Several wishes at once, each with its weight."""
+    """Several terms at once, each with its weight."""
     return lambda x_t, t: torch.stack(
         [weight * log_probability(x_t, t) for weight, log_probability in terms]
     ).sum(dim=0)

@@ -14,7 +14,7 @@ from minilib.nets.unet_blocks import Context, ResBlock, UNetConfig, zeroed
 
 class Embedding(nn.Module):
     """Step t (B,) and label y (B,) → emb (B, 4·width), which every residual block gets.
-    A label of -1 says nothing.
+    A label of -1 is unconditional.
     """
 
     def __init__(self, c: UNetConfig):

@@ -49,12 +49,12 @@ def same(h: Tensor) -> Tensor:
 
 
 def shrink(h: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, C, H/2, W/2): means of 2 × 2 places."""
+    """(B, C, H, W) → (B, C, H/2, W/2): means of 2 × 2 positions."""
     return F.avg_pool2d(h, 2)
 
 
 def grow(h: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, C, 2H, 2W): every place four times."""
+    """(B, C, H, W) → (B, C, 2H, 2W): every position four times."""
     return F.interpolate(h, scale_factor=2.0, mode="nearest")
 
 
@@ -101,8 +101,8 @@ class ResBlock(nn.Module):
 
 
 class Context(NamedTuple):
-    """What attention may look at beside the places of the picture: vectors (B, L, D),
-    where `seen` (B, L) is True.
+    """What attention may look at beside the positions of the picture: vectors (B, L,
+    D), where `seen` (B, L) is True.
     """
 
     vectors: Tensor
@@ -110,10 +110,10 @@ class Context(NamedTuple):
 
 
 class SpatialAttention(nn.Module):
-    """h (B, C, H, W) → the same shape: every place looks at all places, and adds what
+    """h (B, C, H, W) → the same shape: every position attends to all, and adds what
     it finds. Ho et al. (2020).
 
-    It looks at no context, and takes it as others do.
+    It attends to no context, and takes it as others do.
     """
 
     def __init__(self, c: UNetConfig, channels: int):
@@ -147,7 +147,7 @@ class ConvDown(nn.Module):
 
 
 class ConvUp(nn.Module):
-    """h (B, C, H, W) → (B, C, 2H, 2W): every place four times, then a convolution."""
+    """h (B, C, H, W) → (B, C, 2H, 2W): each position four times, then a convolution."""
 
     def __init__(self, c: UNetConfig, channels: int):
         super().__init__()

@@ -27,7 +27,7 @@ def reference_digits() -> Tensor:
 
 def fd_from_data(x: Tensor, network: DigitClassifier | None = None) -> float:
     """FD (digit features) of pictures x (N, 1, 28, 28) from 10,000 training digits, by
-    `feature_network` or other eyes.
+    `feature_network` or another one.
     """
     network = network or feature_network()
     return frechet_distance(features(network, x), features(network, reference_digits()))

@@ -145,7 +145,7 @@ def test_a_chapter_shows_its_own_run_beside_the_record():
     assert beside[DIFFERENCE] == pytest.approx(1.51)
     assert beside["left = right"] == 1e-15
     shown = beside._repr_mimebundle_()
-    assert shown[MIME] == evidence.read("X-1").record()
+    assert shown[MIME] == evidence.read("X-1").summary()
     assert "this run" in shown["text/html"]
     assert "1.51" in repr(beside)
     with pytest.raises(ValueError, match="expected the parts"):

@@ -9,7 +9,7 @@ from minilib.experiments.measuring import Seen
 
 def test_evenly_takes_as_many_of_each_class_and_none_twice():
     labels = torch.arange(1000) % 10
-    chosen = measuring.evenly(labels, 200, torch.Generator().manual_seed(0))
+    chosen = measuring.even_rows(labels, 200, torch.Generator().manual_seed(0))
     assert torch.bincount(labels[chosen]).tolist() == [20] * 10
     assert len(set(chosen.tolist())) == 200
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minilib import recipes, runtime
+from minilib import runtime
 from minilib.claims import PICTURE
 from minilib.data import digits
 from minilib.diffusion.loss import bound_by_step, prior_term, vlb_term
@@ -45,6 +45,7 @@ from minilib.experiments.better_diffusion_parts import (
 from minilib.experiments.experiment import Bound, Compare, Experiment, Size
 from minilib.models.gan import sample_gan
 from minilib.recipes.ddpm import COSINE
+from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.train import generator
 from minilib.weights import load_pretrained
 
@@ -284,7 +285,8 @@ ADM_5 = Experiment(
 @cache
 def by_gan(name: str, seed: int, count: int) -> Tensor:
     """The features of digits by a GAN that ships: (count, 128)."""
-    gan = load_pretrained(recipes.get(name).model(), name).to(runtime.device())
+    recipe = {"gan_digits": gan_digits, "cgan_digits": cgan_digits}[name]
+    gan = load_pretrained(recipe.model(), name).to(runtime.device())
     return features_of(sample_gan(gan, count, torch.Generator().manual_seed(seed)))
 
 

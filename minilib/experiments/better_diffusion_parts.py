@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from minilib import recipes, runtime
+from minilib import runtime
 from minilib.data import digits
 from minilib.diffusion.loss import simple_loss
 from minilib.diffusion.sampling import (
@@ -41,7 +41,8 @@ from minilib.nets.unet_blocks import (
     block_up,
     shrink,
 )
-from minilib.recipes.ddpm import COSINE
+from minilib.recipes.adm import adm_digits
+from minilib.recipes.ddpm import COSINE, ddpm_digits
 from minilib.recipes.scores import feature_network, reference_digits
 from minilib.train import Draw, generator, shuffled, update_ema
 from minilib.weights import load_pretrained
@@ -189,7 +190,7 @@ def shipped(name: str) -> tuple[UNet, Schedule, Prediction]:
     """A network of digits that ships, the schedule that it was trained on, and what it
     predicts.
     """
-    recipe = recipes.get(name)
+    recipe = {"adm_digits": adm_digits, "ddpm_digits": ddpm_digits}[name]
     network = load_pretrained(recipe.model(), name).to(runtime.device())
     known = recipe.loss.keywords  # type: ignore[union-attr]
     return network, known["schedule"], known["prediction"]

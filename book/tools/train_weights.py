@@ -26,8 +26,6 @@ from minilib.recipes.scores import feature_network, reference_digits
 from minilib.weights import HERE, card, load_pretrained
 
 SAMPLING_SEEDS, TRAINING_SEEDS, DRAWN = range(5), range(3), 10_000
-# with each other, by the experiment of claim GLIDE-3, which trains them: none ships
-COMPARED = {"pairs_by_words", "pairs_by_vector"}
 
 
 def retrain(recipe: Recipe, seed: int | None = None) -> None:
@@ -60,7 +58,7 @@ def trainings(recipe: Recipe) -> tuple[int | None, ...]:
     """The seeds with which `retrain` makes all that ships of a recipe; None is the
     training at the full budget.
     """
-    return () if recipe.name in COMPARED else (None, *recipe.seeds)
+    return (None, *recipe.seeds)
 
 
 def ratings(recipe: Recipe, models: list[tuple[Any, int]]) -> dict[str, list[float]]:

@@ -30,8 +30,6 @@ from minilib.recipes.glide import (
     glide_portraits,
     glide_portraits_inpaint,
     glide_scenes,
-    pairs_by_vector,
-    pairs_by_words,
     upsample_scenes,
 )
 from minilib.recipes.mae import mae_digits
@@ -66,8 +64,6 @@ RECIPES = {
         noisy_clip_portraits,
         glide_portraits,
         glide_portraits_inpaint,
-        pairs_by_words,
-        pairs_by_vector,
         upsample_scenes,
         glide_scenes,
     )

@@ -42,7 +42,6 @@ from minilib.recipes.captioned import (
     SCENES,
     captioned_portraits,
     captioned_scenes,
-    coloured_pairs,
     portrait_tokens,
     scene_tokens,
     some_prompts,
@@ -225,26 +224,6 @@ def score_caption_gap(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, fl
         "told_apart": float((own > other).float().mean()),
     }
 
-
-def of_pairs(name: str, by_words: bool) -> Recipe:
-    """A tiny GLIDE of pairs, to compare attentions."""
-    return Recipe(
-        name=name,
-        model=partial(small_reader, by_words),
-        loss=partial(text_loss, **COMMON),
-        data=lambda: tokenised(coloured_pairs(8_000, 0), portrait_tokens()),
-        quick=400,
-        full=2_000,
-        score=lambda model: score_caption_gap(model, *coloured_pairs(200, 2, "test")),
-        lr=5e-3,
-        betas=(0.9, 0.99),
-        limits="Tiny, and trained for a comparison only: claim GLIDE-3.",
-        source=PORTRAITS,
-    )
-
-
-pairs_by_words = of_pairs("pairs_by_words", by_words=True)
-pairs_by_vector = of_pairs("pairs_by_vector", by_words=False)
 
 # ---------- scenes ----------
 

@@ -14,9 +14,8 @@ from minilib.recipes.captioned import (
 )
 from minilib.recipes.glide import (
     caption_gain,
-    pairs_by_vector,
-    pairs_by_words,
     score_caption_gap,
+    small_reader,
 )
 from minilib.text.words import END
 
@@ -58,7 +57,7 @@ def test_a_caption_lessens_the_error_of_what_it_tells():
 
 def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
     torch.manual_seed(0)
-    words, vector = pairs_by_words.model(), pairs_by_vector.model()
+    words, vector = small_reader(True), small_reader(False)
     assert {name for name in words.state_dict() if name not in vector.state_dict()} == {
         name for name in words.state_dict() if ".words." in name
     }

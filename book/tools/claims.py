@@ -71,7 +71,8 @@ PICTURE = """\
 ## All at a glance
 
 Each line is a comparison: its middle, and its 95 % interval, in units of the smallest difference that matters.
-Right of the line at 1 a claim holds, between the lines at −1 and 1 nothing that matters was found; the axis is linear around 0 and logarithmic further out.
+Right of the line at 1 a claim holds, between the lines at −1 and 1 nothing that matters was found; where a claim says that two things are equal, it holds between these lines.
+Blue holds, orange fails, hollow is no difference, grey is undecided; the axis is linear around 0 and logarithmic further out.
 Theorems are not drawn.
 """  # noqa: E501 - one sentence a line
 

@@ -129,7 +129,7 @@ FILES = {
     "book/references.bib": BIBLIOGRAPHY,
     "_toc.yml": CONTENTS,
     "README.md": README,
-    ".gitignore": "__pycache__/\n.text/\n",
+    ".gitignore": "__pycache__/\n.text/\nruns/\n",
 }
 CELLS = [
     nbformat.v4.new_markdown_cell(

@@ -23,7 +23,7 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
-from minilib.recipes.ddpm import ddpm_digits, ddpm_scenes
+from minilib.recipes.ddpm import ddpm_digits, ddpm_digits_eps, ddpm_scenes
 from minilib.recipes.denoising import dae_digits
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
@@ -51,6 +51,7 @@ RECIPES = {
         gan_digits,
         cgan_digits,
         ddpm_digits,
+        ddpm_digits_eps,
         adm_digits,
         noisy_classifier,
         clip_portraits,

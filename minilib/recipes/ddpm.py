@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from minilib.data.scenes.finder import recognise_scenes
 from minilib.diffusion.loss import root_snr, simple_loss
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import (
+    EPS,
     X_0,
     Prediction,
     Schedule,
@@ -72,22 +74,34 @@ def score_diffusion(
     }
 
 
-ddpm_digits = Recipe(
-    name="ddpm_digits",
-    model=partial(UNet, UNetConfig(blocks=1, attention=(), classes=10)),
-    loss=partial(
-        simple_loss, schedule=LINEAR, prediction=X_0, weight=root_snr, p_uncond=0.1
-    ),
-    data=lambda: digits.load("train"),
-    quick=400,
-    full=20_000,
-    score=partial(score_diffusion, schedule=LINEAR, prediction=X_0),
-    sample=partial(sample_digits, schedule=LINEAR, prediction=X_0),
-    classes=10,
-    lr=4e-3,
-    betas=(0.9, 0.99),
-    limits="Draws digits only.",
-)
+def recipe_of(name: str, prediction: Prediction, **options: Any) -> Recipe:
+    """A recipe of digits with labels whose network predicts `prediction`; `options` are
+    those of its loss.
+    """
+    return Recipe(
+        name=name,
+        model=partial(UNet, UNetConfig(blocks=1, attention=(), classes=10)),
+        loss=partial(
+            simple_loss,
+            schedule=LINEAR,
+            prediction=prediction,
+            p_uncond=0.1,
+            **options,
+        ),
+        data=lambda: digits.load("train"),
+        quick=400,
+        full=20_000,
+        score=partial(score_diffusion, schedule=LINEAR, prediction=prediction),
+        sample=partial(sample_digits, schedule=LINEAR, prediction=prediction),
+        classes=10,
+        lr=4e-3,
+        betas=(0.9, 0.99),
+        limits="Draws digits only.",
+    )
+
+
+ddpm_digits = recipe_of("ddpm_digits", X_0, weight=root_snr)
+ddpm_digits_eps = recipe_of("ddpm_digits_eps", EPS)  # the loss of Ho et al.: L_simple
 
 
 # ---------- scenes ----------

@@ -1,6 +1,6 @@
 """What each chapter and the unit tests cost, in core-seconds: make budgets.
 
-Each chapter runs under nbval, two at a time, then all of tests/ in one process; what is
+Each chapter runs under nbval, two at a time, then all of tests/ on two workers; what is
 counted is the time of the processors, of the kernels too. With --old PATH another
 checkout is measured beside this one, turn by turn. The numbers go to
 tests/bench/budgets.json, by which the tests are packed, longest first, and the table
@@ -29,16 +29,19 @@ START, END = "<!-- written by: make budgets -->", "<!-- end of what it writes --
 UNIT, BAR = "tests", 120.0  # all of tests/; core-seconds that a chapter may take
 
 
-def core_seconds(root: Path, what: Sequence[str], by_file: Path | None = None) -> float:
+def core_seconds(
+    root: Path, what: Sequence[str], workers: int = 0, by_file: str | None = None
+) -> float:
     """What `pytest what` costs in that checkout, its kernels and children included.
 
-    The root's conftest writes the seconds of each test file to `by_file`. Raises
-    SystemExit that shows the end of the output where a test fails.
+    The root's conftest writes the seconds of each test file to the folder `by_file`, a
+    file from each worker. Raises SystemExit that shows the end of the output where a
+    test fails.
     """
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = {**os.environ, **one, "PYTHONPATH": str(root)}
-    environment |= {} if by_file is None else {"CORE_SECONDS": str(by_file)}
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", *what]
+    environment |= {} if by_file is None else {"CORE_SECONDS": by_file}
+    command = [sys.executable, "-m", "pytest", "-n", str(workers), "-q", *what]
     with tempfile.TemporaryFile("w+") as said:
         started = subprocess.Popen(
             command, cwd=root, env=environment, stdout=said, stderr=subprocess.STDOUT
@@ -71,11 +74,11 @@ def measure(names: Sequence[str], old: Path | None, tests: bool) -> dict[str, An
             print(f"{name} {side}: {seconds:.0f} core-seconds", flush=True)
     if tests:
         if old is not None:
-            found["before"][UNIT] = round(core_seconds(old, [UNIT]), 1)
+            found["before"][UNIT] = round(core_seconds(old, [UNIT], 2), 1)
         with tempfile.TemporaryDirectory() as folder:
-            by_file = Path(folder) / "seconds.json"
-            found["now"][UNIT] = round(core_seconds(ROOT, [UNIT], by_file), 1)
-            rows = json.loads(by_file.read_text(encoding="utf-8"))
+            found["now"][UNIT] = round(core_seconds(ROOT, [UNIT], 2, folder), 1)
+            parts = [json.loads(file.read_text()) for file in Path(folder).iterdir()]
+        rows = {file: seconds for part in parts for file, seconds in part.items()}
         found["now"] = {k: v for k, v in found["now"].items() if "tests/" not in k}
         found["now"] |= {file: round(seconds, 1) for file, seconds in rows.items()}
     return found | {"date": datetime.date.today().isoformat()}

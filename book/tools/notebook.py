@@ -3,7 +3,8 @@ really gave.
 
 text   write .text/NAME.md, the chapter as MyST Markdown, to edit
 apply  take that text back into the notebook; cells keep their ids
-run    execute, tidy and stamp; a failing cell leaves the file as it was
+run    execute, tidy and stamp; then once more under another instruction set. A cell
+       that fails, or whose output differs there, leaves the file as it was
 check  fail where a chapter's outputs are not those of its code
 """
 
@@ -15,7 +16,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from book.tools.common import (
     write_whole,
 )
 from book.tools.digest import digest
+from book.tools.processors import differences
 
 FORMAT = "md:myst"
 LARGEST = 1_500_000  # bytes of a notebook
@@ -175,9 +178,27 @@ def execute(notebook: Any, path: Path, timeout: int | None = TIMEOUT) -> Any:
     return notebook
 
 
-def run(path: Path) -> None:
+def require_equal_elsewhere(text: str, path: Path) -> None:
+    """Run what will be the chapter's text under another instruction set.
+
+    Raises SystemExit that shows the outputs that differ.
+    """
+    trial = path.with_name(f".{path.name}")
+    try:
+        write_whole(trial, text)
+        if found := differences(trial, environment()):
+            raise SystemExit(
+                f"{found[-4000:]}\n{shown(path)} is unchanged, since these outputs "
+                "differ under another processor's instructions: print fewer digits, "
+                "assert what must hold, or tag the cell nbval-ignore-output"
+            )
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def run(path: Path, once: bool = False) -> None:
     """Execute the chapter in place, and stamp it with the digest of the code that gave
-    its outputs.
+    its outputs; then, unless `once`, make sure that another processor gives the same.
     """
     notebook = read_notebook(path)
     # before the cells run: it is this code that gives the outputs
@@ -186,7 +207,10 @@ def run(path: Path) -> None:
     make_small(notebook)
     notebook.metadata["drawn_from_noise"] = stamp
     nbformat.validate(notebook)
-    write_whole(path, notebook_text(tidy(notebook)))
+    text = notebook_text(tidy(notebook))
+    if not once:
+        require_equal_elsewhere(text, path)
+    write_whole(path, text)
     print(f"{shown(path)}: executed, {path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -257,12 +281,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "chapters", nargs="*", help="paths, names or numbers; all of them by default"
     )
-    parsed = parser.parse_args(arguments)
+    parser.add_argument(
+        "--once", action="store_true", help="run: not under other instructions too"
+    )
+    parsed = parser.parse_intermixed_args(arguments)
     paths = chapters(parsed.chapters)
     if parsed.command == "check":
         return check(paths)
+    commands: dict[str, Callable[[Path], None]]
+    commands = {"text": to_text, "apply": apply, "run": partial(run, once=parsed.once)}
     for path in paths:
-        {"text": to_text, "apply": apply, "run": run}[parsed.command](path)
+        commands[parsed.command](path)
     return 0
 
 

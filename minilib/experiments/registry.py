@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 
 from minilib.experiments.experiment import Experiment
 
@@ -29,8 +28,6 @@ def experiments() -> dict[str, Experiment]:
     """All experiments, chapter by chapter."""
     found = {}
     for name in MODULES:
-        if find_spec(f"minilib.experiments.{name}") is None:
-            continue
         for value in vars(import_module(f"minilib.experiments.{name}")).values():
             if isinstance(value, Experiment):
                 found[value.id] = value

@@ -182,7 +182,7 @@ def finished_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     record = [sys.executable, "-c", RECORD]
     subprocess.run(record, cwd=tree, env=environment, check=True)
-    for command in (("notebook", "run"), ("claims",)):
+    for command in (("notebook", "run", "--once"), ("claims",)):
         done = run_tool(tree, *command)
         assert done.returncode == 0, done.stdout
     return tree

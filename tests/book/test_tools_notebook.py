@@ -32,7 +32,7 @@ def test_what_run_leaves_passes_the_check_and_running_again_changes_no_byte(
 ) -> None:
     assert tool("notebook", "check").returncode == 0
     before = chapter.read_bytes()
-    assert tool("notebook", "run", "01").returncode == 0
+    assert tool("notebook", "run", "--once", "01").returncode == 0
     assert chapter.read_bytes() == before
 
 
@@ -63,7 +63,7 @@ def test_a_failing_cell_is_shown_and_leaves_the_file_as_it_was(
 ) -> None:
     change(chapter, append("answer = 41\nassert answer == 42, 'not yet'"))
     before = chapter.read_bytes()
-    done = tool("notebook", "run", "01_autoencoder")
+    done = tool("notebook", "run", "--once", "01_autoencoder")
     assert done.returncode == 1
     assert "chapters/01_autoencoder.ipynb is unchanged" in done.stdout
     assert "assert answer == 42" in done.stdout
@@ -72,10 +72,29 @@ def test_a_failing_cell_is_shown_and_leaves_the_file_as_it_was(
     assert [path.name for path in chapter.parent.iterdir()] == [chapter.name]
 
 
+def test_an_output_that_another_processor_changes_is_refused(
+    tool, chapter: Path
+) -> None:
+    told = "import os\n'ATEN_CPU_CAPABILITY' in os.environ"
+    change(chapter, append(told))
+    before = chapter.read_bytes()
+    done = tool("notebook", "run")
+    assert done.returncode == 1
+    assert "is unchanged, since these outputs differ" in done.stdout
+    assert "ATEN_CPU_CAPABILITY" in done.stdout  # the cell is shown
+    assert chapter.read_bytes() == before
+    assert [path.name for path in chapter.parent.iterdir()] == [chapter.name]
+    change(chapter, lambda notebook: notebook.cells[-1].metadata.update(tagged))
+    assert tool("notebook", "run").returncode == 0
+
+
+tagged = {"tags": ["nbval-ignore-output"]}
+
+
 def test_a_kernel_that_dies_leaves_the_file_as_it_was(tool, chapter: Path) -> None:
     change(chapter, append("import os\nos._exit(1)"))
     before = chapter.read_bytes()
-    done = tool("notebook", "run")
+    done = tool("notebook", "run", "--once")
     assert done.returncode == 1
     assert "is unchanged" in done.stdout
     assert chapter.read_bytes() == before
@@ -92,7 +111,7 @@ def test_the_kernel_has_one_thread_the_quick_budget_and_the_chapters_folder(
         "os.environ['MINILIB_PRECISION'], os.path.basename(os.getcwd()))"
     )
     change(chapter, append(source))
-    assert tool("notebook", "run").returncode == 0
+    assert tool("notebook", "run", "--once").returncode == 0
     assert (
         nbformat.read(chapter, as_version=4).cells[-1].outputs[0].text
         == "quick 1 float32 chapters\n"
@@ -114,7 +133,7 @@ def test_pictures_are_quantised_and_widgets_dropped(tool, chapter: Path) -> None
         "len(file.getvalue())"
     )
     change(chapter, append(source))
-    assert tool("notebook", "run").returncode == 0
+    assert tool("notebook", "run", "--once").returncode == 0
     outputs = nbformat.read(chapter, as_version=4).cells[-1].outputs
     kinds = [["image/png", "text/plain"], ["text/html", "text/plain"], ["text/plain"]]
     assert [sorted(output.data) for output in outputs] == kinds
@@ -287,7 +306,7 @@ def test_outputs_are_stale_when_what_they_rest_on_changes(
     tool, tree: Path, chapter: Path, module: str, old: str, new: str, stale: bool
 ) -> None:
     change(chapter, append("shapes.area()"))
-    assert tool("notebook", "run").returncode == 0
+    assert tool("notebook", "run", "--once").returncode == 0
     file = tree / f"minilib/{module}.py"
     text = file.read_text()
     assert old in text
@@ -301,7 +320,7 @@ def test_a_library_that_moves_leaves_outputs_fresh(
 ) -> None:
     """Modules into a folder, one of them split in two, and the imports with them."""
     change(chapter, append("shapes.area()"))
-    assert tool("notebook", "run").returncode == 0
+    assert tool("notebook", "run", "--once").returncode == 0
     room, library = tree / "minilib/rooms", tree / "minilib"
     room.mkdir()
     (room / "__init__.py").write_text('"""A room."""\n')
@@ -398,7 +417,7 @@ def test_outputs_are_stale_when_weights_they_name_change(
     card.parent.mkdir(exist_ok=True)
     card.write_text('{"sha256": "1"}')
     change(chapter, append(source.replace("area_", "area_dig")))
-    assert tool("notebook", "run").returncode == 0
+    assert tool("notebook", "run", "--once").returncode == 0
     card.write_text('{"sha256": "2"}')
     assert tool("notebook", "check").returncode == int(stale)
 
@@ -485,7 +504,7 @@ def test_apply_without_a_text_says_what_to_run(tool, chapter: Path) -> None:
 
 
 def test_an_unknown_chapter_lists_the_known_ones(tool) -> None:
-    done = tool("notebook", "run", "07")
+    done = tool("notebook", "run", "--once", "07")
     assert done.returncode == 1
     assert "no chapter '07': the chapters are 01_autoencoder" in done.stdout
 

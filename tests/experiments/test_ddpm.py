@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from minilib.data import digits
 from minilib.diffusion.schedule import Schedule, linear_beta
 from minilib.experiments import ddpm, ddpm_parts, ddpm_worlds
 from minilib.experiments.experiment import Size
@@ -88,10 +89,14 @@ def test_a_network_without_clock_does_not_see_the_step() -> None:
     assert torch.equal(wrapped(x, late), seeing(x, early))
 
 
-def test_balanced_digits_hold_each_kind_as_often() -> None:
-    x, y = ddpm_parts.balanced_digits("test", 3)
-    assert x.shape == (30, 1, 28, 28)
-    assert y.tolist() == list(range(10)) * 3
+def test_balanced_digits_hold_each_kind_as_often_from_all_of_the_test_set() -> None:
+    x, y = ddpm_parts.balanced_digits("test", 500)
+    assert torch.equal(y.view(500, 10), torch.arange(10).expand(500, 10))
+    assert len(x.unique(dim=0)) == 5000
+    everything, labels = digits.load("test")
+    at = (labels == 3).nonzero()[:, 0]
+    assert torch.equal(x[3], everything[at[0]])
+    assert torch.equal(x[-7], everything[at[-1]])  # the last three
 
 
 def test_undecided_bands() -> None:

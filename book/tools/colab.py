@@ -24,6 +24,7 @@ from book.tools.common import (
     read_notebook,
     tags,
     tell,
+    tracked,
     write_whole,
 )
 
@@ -124,13 +125,13 @@ def run(root: Path, write: bool) -> list[str]:
     """
     url, branch = repository(root)
     problems = []
-    for file in sorted((root / "chapters").glob("*.ipynb")):
+    for file in tracked("chapters/*.ipynb", root=root):
         path, notebook = file.relative_to(root).as_posix(), read_notebook(file)
         if write and notebook_problems(notebook, path, url, branch):
             rewrite_notebook(notebook, path, url, branch)
             write_whole(file, notebook_text(notebook))
         problems += notebook_problems(notebook, path, url, branch)
-    for file in sorted(file for pattern in PAGES for file in root.glob(pattern)):
+    for file in tracked(*PAGES, root=root):
         text = file.read_text(encoding="utf-8")
         if write and rewrite_page(text, url) != text:
             write_whole(file, rewrite_page(text, url))

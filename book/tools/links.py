@@ -8,12 +8,19 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from book.tools.common import ROOT, chapters, read_notebook, shown, tell
+from book.tools.common import (
+    ROOT,
+    chapters,
+    git_names,
+    read_notebook,
+    shown,
+    tell,
+    tracked,
+)
 from book.tools.markdown import (
     PARSER,
     Reference,
@@ -51,7 +58,7 @@ def pages() -> dict[Path, Page]:
     chapters.
     """
     found: dict[Path, Page] = {}
-    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")]):
+    for path in tracked("*.md", "book/*.md"):
         found[path] = Page(
             path, ((f"{shown(path)}:", path.read_text(encoding="utf-8")),)
         )
@@ -198,17 +205,9 @@ def tree_problems() -> Iterator[str]:
 
 
 def top_level() -> list[str]:
-    """What git would keep at the top level, dotfiles apart."""
-    ignored = [
-        line.rstrip("/")
-        for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
-    ]
-    names = (path.name for path in ROOT.iterdir())
-    return sorted(
-        n
-        for n in names
-        if not n.startswith(".") and not any(fnmatch(n, pattern) for pattern in ignored)
-    )
+    """What git tracks at the top level, dotfiles apart; nothing where there is no git."""
+    names = {name.split("/")[0] for name in git_names() or ()}
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 broken.
 """
 
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -169,6 +170,27 @@ def test_the_table_of_contents_and_the_chapters_agree(
     assert "_toc.yml:1: it does not name chapters/02_vae.ipynb" in done.stdout
 
 
+def track(tree: Path) -> None:
+    """Make the tiny book a repository that tracks all that stands there."""
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+
+
+def test_what_git_does_not_track_is_no_part_of_the_book(
+    tool, tree: Path, chapter: Path
+) -> None:
+    """The README's example writes a picture beside it, and Jupyter an Untitled.ipynb
+    beside the chapters.
+    """
+    track(tree)
+    (tree / "glide_portraits.png").write_bytes(b"")
+    (tree / "notes.md").write_text("[a](nowhere.md)")
+    (tree / "chapters/Untitled.ipynb").write_text("not json")
+    for command in (["links"], ["mirror", "--check"], ["notebook", "check"]):
+        done = tool(*command)
+        assert done.returncode == 0, done.stdout
+
+
 def test_the_readmes_tree_and_the_tree_agree(tool, tree: Path) -> None:
     readme = tree / "README.md"
     readme.write_text(
@@ -177,6 +199,7 @@ def test_the_readmes_tree_and_the_tree_agree(tool, tree: Path) -> None:
         .replace("_toc.yml ", "toc.yml ")
     )
     (tree / "notes.txt").write_text("new")
+    track(tree)
     done = tool("links")
     assert done.returncode == 1
     assert (

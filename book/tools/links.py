@@ -205,7 +205,7 @@ def tree_problems() -> Iterator[str]:
 
 
 def top_level() -> list[str]:
-    """What git tracks at the top level, dotfiles apart; nothing where there is no git."""
+    """What git tracks at the top level, dotfiles apart; nothing without git."""
     names = {name.split("/")[0] for name in git_names() or ()}
     return sorted(name for name in names if not name.startswith("."))
 

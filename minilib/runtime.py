@@ -167,8 +167,8 @@ def peak_memory() -> float | None:
     return peak * unit / 1e9
 
 
-def cost(started: float = 0.0) -> str:
-    """What this process has cost since `time.process_time()` said `started`, in a line
+def spent(started: float) -> str:
+    """What this process has spent since `time.process_time()` said `started`, in a line
     that closes every chapter: core-minutes, and the most memory where it is known.
     """
     minutes, peak = (time.process_time() - started) / 60, peak_memory()

@@ -193,8 +193,8 @@ def test_peak_memory_is_in_gb_and_holds_what_was_allocated():
 def test_the_cost_of_a_chapter_is_one_line_and_leaves_out_what_is_unknown(monkeypatch):
     monkeypatch.setattr(time, "process_time", lambda: 190.0)
     monkeypatch.setattr(runtime, "peak_memory", lambda: 1.26)
-    assert runtime.cost(100.0) == "this run: 1.5 core-minutes, 1.3 GB at most"
+    assert runtime.spent(100.0) == "this run: 1.5 core-minutes, 1.3 GB at most"
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert runtime.peak_memory() is None
-    assert runtime.cost().endswith("core-minutes")
+    assert runtime.spent(0.0).endswith("core-minutes")

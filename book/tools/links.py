@@ -26,9 +26,11 @@ from book.tools.markdown import (
     Reference,
     headings,
     labels,
+    mentioned,
     references,
     slugs,
 )
+from book.tools.outline import Chapter, read_outline
 
 CONTENTS = re.compile(r"^\s*(?:- )?(?:root|file): *([^\s#]+)", re.MULTILINE)
 PAPER = re.compile(r"(?:www\.)?(?:arxiv\.org/(?:abs|pdf)/|(?:dx\.)?doi\.org/)(.+)")
@@ -139,12 +141,30 @@ def reference_problem(
 def page_problems(site: dict[Path, Page]) -> Iterator[str]:
     file = ROOT / "book" / "references.bib"
     bibliography = file.read_text(encoding="utf-8") if file.exists() else ""
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    outline = {chapter.number: chapter for chapter in listed}
     for page in site.values():
         for place, text in page.pieces:
             for reference in references(text):
                 problem = reference_problem(reference, page, site, bibliography)
                 if problem:
                     yield f"{place}{reference.line}: {problem}"
+            for line, number, target in mentioned(text):
+                problem = mention_problem(number, target, outline)
+                if problem:
+                    yield f"{place}{line}: {problem}"
+
+
+def mention_problem(
+    number: int, target: str | None, outline: dict[int, Chapter]
+) -> str | None:
+    """What is wrong with "chapter 5" in a text, and with the link around it if any."""
+    if number not in outline:
+        return f"there is no chapter {number}: the outline ends with {len(outline)}"
+    page, suffix = Path((target or "").partition("#")[0]), ".ipynb"
+    if page.suffix == suffix and page.stem != outline[number].slug:
+        return f"chapter {number} is {outline[number].slug}{suffix}, not {target}"
+    return None
 
 
 def contents_problems() -> Iterator[str]:

@@ -114,6 +114,11 @@ def test_anchors_are_githubs_and_the_texts_own() -> None:
             "[a](https://doi.org/10.1000/182)",
             "https://doi.org/10.1000/182 cites a paper",
         ),
+        ("Look at chapter 20.", "there is no chapter 20: the outline ends with 19"),
+        (
+            "[chapter 2](../chapters/01_autoencoder.ipynb#areas)",
+            "chapter 2 is 02_vae.ipynb, not ../chapters/01_autoencoder.ipynb#areas",
+        ),
     ],
 )
 def test_a_broken_reference_is_reported_with_its_line(
@@ -138,6 +143,8 @@ def test_references_that_lead_somewhere_pass(tool, tree: Path) -> None:
         "[f](https://arxiv.org/abs/2006.00001v2) [g](https://arxiv.org/pdf/2006.00001)",
         "{cite}`hinton2006` [h](../README.md)",
         "![alt](data:image/png;base64,AA)",
+        "Chapters 12 to 19, [chapter 1](../chapters/01_autoencoder.ipynb) and "
+        "[chapter 12](claims.md)",
     ]
     page = tree / "book/intro.md"
     page.write_text(page.read_text() + "\n" + "\n".join(lines))

@@ -149,11 +149,6 @@ def machine() -> str:
     return f"{name} · torch {torch.__version__.split('+')[0]}"
 
 
-def report() -> str:
-    """One line on machine and budget, which opens every chapter."""
-    return f"{machine()} · {budget_name()} budget"
-
-
 def peak_memory() -> float | None:
     """The most memory that this process has held so far, in GB of 10^9 bytes; None
     where the system does not say, as on Windows.
@@ -174,6 +169,11 @@ def spent(started: float) -> str:
     minutes, peak = (time.process_time() - started) / 60, peak_memory()
     memory = "" if peak is None else f", {peak:.1f} GB at most"
     return f"this run: {minutes:.1f} core-minutes{memory}"
+
+
+def report() -> str:
+    """One line on machine and budget, which opens every chapter."""
+    return f"{machine()} · {budget_name()} budget"
 
 
 def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:

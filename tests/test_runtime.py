@@ -135,6 +135,34 @@ def test_misspelt_budget(monkeypatch, name):
         runtime.budget(quick=1, full=2)
 
 
+@pytest.mark.parametrize(
+    ("platform", "unit"), [("linux", 1024), ("darwin", 1), ("freebsd14", 1024)]
+)
+def test_peak_memory_knows_the_unit_of_its_system(monkeypatch, platform, unit):
+    usage = SimpleNamespace(ru_maxrss=2_000_000_000 // unit)
+    asked = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
+    monkeypatch.setitem(sys.modules, "resource", asked)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert runtime.peak_memory() == pytest.approx(2.0)
+
+
+def test_peak_memory_is_in_gb_and_holds_what_was_allocated():
+    pytest.importorskip("resource")
+    held = torch.ones(50_000_000)  # 0.2 GB
+    assert 0.2 < runtime.peak_memory() < 50
+    assert len(held)
+
+
+def test_the_cost_of_a_chapter_is_one_line_and_leaves_out_what_is_unknown(monkeypatch):
+    monkeypatch.setattr(time, "process_time", lambda: 190.0)
+    monkeypatch.setattr(runtime, "peak_memory", lambda: 1.26)
+    assert runtime.spent(100.0) == "this run: 1.5 core-minutes, 1.3 GB at most"
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert runtime.peak_memory() is None
+    assert runtime.spent(0.0).endswith("core-minutes")
+
+
 def test_report_is_one_line_with_budget_and_torch(monkeypatch):
     monkeypatch.setenv("MINILIB_BUDGET", "quick")
     line = runtime.report()
@@ -170,31 +198,3 @@ def test_require_images_lets_pictures_pass():
     assert (
         require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
     )
-
-
-@pytest.mark.parametrize(
-    ("platform", "unit"), [("linux", 1024), ("darwin", 1), ("freebsd14", 1024)]
-)
-def test_peak_memory_knows_the_unit_of_its_system(monkeypatch, platform, unit):
-    usage = SimpleNamespace(ru_maxrss=2_000_000_000 // unit)
-    asked = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
-    monkeypatch.setitem(sys.modules, "resource", asked)
-    monkeypatch.setattr(sys, "platform", platform)
-    assert runtime.peak_memory() == pytest.approx(2.0)
-
-
-def test_peak_memory_is_in_gb_and_holds_what_was_allocated():
-    pytest.importorskip("resource")
-    held = torch.ones(50_000_000)  # 0.2 GB
-    assert 0.2 < runtime.peak_memory() < 50
-    assert len(held)
-
-
-def test_the_cost_of_a_chapter_is_one_line_and_leaves_out_what_is_unknown(monkeypatch):
-    monkeypatch.setattr(time, "process_time", lambda: 190.0)
-    monkeypatch.setattr(runtime, "peak_memory", lambda: 1.26)
-    assert runtime.spent(100.0) == "this run: 1.5 core-minutes, 1.3 GB at most"
-    monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
-    assert runtime.peak_memory() is None
-    assert runtime.spent(0.0).endswith("core-minutes")

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from book.tools.common import chapters
+
 ROOT = Path(__file__).parent
+# a reader's own notebooks beside the chapters are no tests
+collect_ignore = sorted({*ROOT.glob("chapters/*.ipynb")} - {*chapters()})
 
 # Two workers share the machine, so each takes one thread: two teams of threads on busy
 # cores can be very slow.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import random
+import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -68,13 +70,13 @@ def seed_everything(seed: int) -> None:
 
 
 def budget_name() -> str:
-    """'quick' or 'full': the environment variable MINILIB_BUDGET if set, else full on a
-    GPU and quick on a CPU.
+    """'quick' or 'full': the environment variable MINILIB_BUDGET if set, else full on
+    CUDA and quick elsewhere.
 
     Raises ValueError when MINILIB_BUDGET holds anything else.
     """
     name = os.environ.get("MINILIB_BUDGET") or (
-        "quick" if device().type == "cpu" else "full"
+        "full" if device().type == "cuda" else "quick"
     )
     if name not in BUDGETS:
         raise ValueError(
@@ -145,6 +147,28 @@ def machine() -> str:
     )
     name = torch.cuda.get_device_name(dev) if dev.type == "cuda" else cpu
     return f"{name} · torch {torch.__version__.split('+')[0]}"
+
+
+def peak_memory() -> float | None:
+    """The most memory that this process has held so far, in GB of 10^9 bytes; None
+    where the system does not say, as on Windows.
+    """
+    try:
+        import resource  # Unix only
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return peak * unit / 1e9
+
+
+def spent(started: float) -> str:
+    """What this process has spent since `time.process_time()` said `started`, in a line
+    that closes every chapter: core-minutes, and the most memory where it is known.
+    """
+    minutes, peak = (time.process_time() - started) / 60, peak_memory()
+    memory = "" if peak is None else f", {peak:.1f} GB at most"
+    return f"this run: {minutes:.1f} core-minutes{memory}"
 
 
 def report() -> str:

@@ -1,4 +1,7 @@
 import random
+import sys
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,7 +118,7 @@ def test_budget_follows_the_variable(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("cpu", "quick"), ("cuda", "full"), ("mps", "full")]
+    ("kind", "expected"), [("cpu", "quick"), ("cuda", "full"), ("mps", "quick")]
 )
 def test_budget_without_the_variable_follows_the_device(monkeypatch, kind, expected):
     monkeypatch.delenv("MINILIB_BUDGET", raising=False)
@@ -130,6 +133,34 @@ def test_misspelt_budget(monkeypatch, name):
         ValueError, match=f"MINILIB_BUDGET is '{name}': set it to 'quick' or 'full'"
     ):
         runtime.budget(quick=1, full=2)
+
+
+@pytest.mark.parametrize(
+    ("platform", "unit"), [("linux", 1024), ("darwin", 1), ("freebsd14", 1024)]
+)
+def test_peak_memory_knows_the_unit_of_its_system(monkeypatch, platform, unit):
+    usage = SimpleNamespace(ru_maxrss=2_000_000_000 // unit)
+    asked = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: usage)
+    monkeypatch.setitem(sys.modules, "resource", asked)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert runtime.peak_memory() == pytest.approx(2.0)
+
+
+def test_peak_memory_is_in_gb_and_holds_what_was_allocated():
+    pytest.importorskip("resource")
+    held = torch.ones(50_000_000)  # 0.2 GB
+    assert 0.2 < runtime.peak_memory() < 50
+    assert len(held)
+
+
+def test_the_cost_of_a_chapter_is_one_line_and_leaves_out_what_is_unknown(monkeypatch):
+    monkeypatch.setattr(time, "process_time", lambda: 190.0)
+    monkeypatch.setattr(runtime, "peak_memory", lambda: 1.26)
+    assert runtime.spent(100.0) == "this run: 1.5 core-minutes, 1.3 GB at most"
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert runtime.peak_memory() is None
+    assert runtime.spent(0.0).endswith("core-minutes")
 
 
 def test_report_is_one_line_with_budget_and_torch(monkeypatch):

@@ -24,6 +24,7 @@ from book.tools.common import (
     read_notebook,
     tags,
     tell,
+    tracked,
     write_whole,
 )
 
@@ -44,59 +45,64 @@ except ModuleNotFoundError:
     import subprocess
     import sys
 
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", \
-"git+{url}@{branch}"])"""
+    source = "git+{url}@{version}"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", source]
+    if subprocess.run(pip).returncode:
+        raise SystemExit(
+            f"minilib is not installed here, and pip could not fetch it: {{source}}\\n"
+            "Run the chapter in the book's folder, set up as its README says."
+        )"""
 
 
 def repository(root: Path = ROOT) -> tuple[str, str]:
-    """The repository's (url, branch) from _config.yml. Raises ValueError when the
-    address is not one on GitHub.
+    """The repository's address and the book's version, a tag there, from _config.yml.
+    Raises ValueError when the address is not one on GitHub.
     """
     found = yaml.safe_load((root / CONFIG).read_text(encoding="utf-8")).get(
         "repository", {}
     )
-    url, branch = found.get("url", ""), found.get("branch", "main")
+    url, version = found.get("url", ""), found.get("branch", "main")
     if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w-]+", url):
         raise ValueError(
             f"{CONFIG}: expected repository.url as https://github.com/OWNER/NAME, "
             f"got {url!r}"
         )
-    return url, branch
+    return url, version
 
 
-def install_cell(url: str, branch: str) -> str:
+def install_cell(url: str, version: str) -> str:
     """The source of a chapter's first cell, which installs minilib only where importing
-    it fails.
+    it fails: the version that the chapter was executed with.
     """
-    return INSTALL_CELL.format(url=url, branch=branch)
+    return INSTALL_CELL.format(url=url, version=version)
 
 
-def colab_badge(url: str, branch: str, notebook: str) -> str:
+def colab_badge(url: str, version: str, notebook: str) -> str:
     """A Markdown link that opens `notebook`, a path in the repository, on Colab. Text:
     a badge is a remote image.
     """
     owner_and_name = url.removeprefix("https://github.com/")
     address = f"https://colab.research.google.com/github/{owner_and_name}"
-    return f"[Open in Colab]({address}/blob/{branch}/{notebook})"
+    return f"[Open in Colab]({address}/blob/{version}/{notebook})"
 
 
-def notebook_problems(notebook: Any, path: str, url: str, branch: str) -> list[str]:
+def notebook_problems(notebook: Any, path: str, url: str, version: str) -> list[str]:
     """What differs in one notebook, as sentences."""
     first = notebook.cells[0]
     problems = []
-    if "remove-cell" not in tags(first) or first.source != install_cell(url, branch):
+    if "remove-cell" not in tags(first) or first.source != install_cell(url, version):
         problems.append(f"{path}: its first cell is not the install cell")
     links = [
         link for cell in notebook.cells for link in COLAB_LINK.findall(cell.source)
     ]
-    if not links or set(links) != {colab_badge(url, branch, path)}:
+    if not links or set(links) != {colab_badge(url, version, path)}:
         problems.append(
-            f"{path}: expected the link {colab_badge(url, branch, path)}, got {links}"
+            f"{path}: expected the link {colab_badge(url, version, path)}, got {links}"
         )
     return problems
 
 
-def rewrite_notebook(notebook: Any, path: str, url: str, branch: str) -> None:
+def rewrite_notebook(notebook: Any, path: str, url: str, version: str) -> None:
     """Give the notebook its install cell (a first cell tagged `remove-cell`) and its
     Colab links.
     """
@@ -104,10 +110,10 @@ def rewrite_notebook(notebook: Any, path: str, url: str, branch: str) -> None:
         notebook.cells.insert(
             0, nbformat.v4.new_code_cell(metadata={"tags": ["remove-cell"]})
         )
-    notebook.cells[0].source = install_cell(url, branch)
+    notebook.cells[0].source = install_cell(url, version)
     for cell in notebook.cells:
         cell.source = COLAB_LINK.sub(
-            lambda _: colab_badge(url, branch, path), cell.source
+            lambda _: colab_badge(url, version, path), cell.source
         )
 
 
@@ -122,15 +128,15 @@ def run(root: Path, write: bool) -> list[str]:
     """Check every chapter and page under `root`, or write them anew; return the
     problems found.
     """
-    url, branch = repository(root)
+    url, version = repository(root)
     problems = []
-    for file in sorted((root / "chapters").glob("*.ipynb")):
+    for file in tracked("chapters/*.ipynb", root=root):
         path, notebook = file.relative_to(root).as_posix(), read_notebook(file)
-        if write and notebook_problems(notebook, path, url, branch):
-            rewrite_notebook(notebook, path, url, branch)
+        if write and notebook_problems(notebook, path, url, version):
+            rewrite_notebook(notebook, path, url, version)
             write_whole(file, notebook_text(notebook))
-        problems += notebook_problems(notebook, path, url, branch)
-    for file in sorted(file for pattern in PAGES for file in root.glob(pattern)):
+        problems += notebook_problems(notebook, path, url, version)
+    for file in tracked(*PAGES, root=root):
         text = file.read_text(encoding="utf-8")
         if write and rewrite_page(text, url) != text:
             write_whole(file, rewrite_page(text, url))

@@ -1,10 +1,11 @@
-"""What the authors' tools share: where the chapters are, how a file is written, how a
-problem is told.
+"""What the authors' tools share: which files are the book's, how a file is written, how
+a problem is told.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,12 +17,36 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
+def git_names(root: Path = ROOT) -> set[str] | None:
+    """The files that git tracks, from the root; None where `root` is no repository, as
+    in a downloaded archive.
+    """
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\0")) - {""}
+
+
+def tracked(*patterns: str, root: Path = ROOT) -> list[Path]:
+    """The files that match one of the globs, in order, without those that git does not
+    track: what a reader draws or tries out here is no part of the book.
+    """
+    found = {path for pattern in patterns for path in root.glob(pattern)}
+    names = git_names(root)
+    if names is not None:
+        found &= {root / name for name in names}
+    return sorted(found)
+
+
 def chapters(names: Sequence[str] = ()) -> list[Path]:
     """The notebooks that `names` mean (each a path, a slug or a number such as 01), or
-    every chapter.
+    every chapter that git tracks.
 
     Raises SystemExit, listing the chapters there are, when a name fits none.
     """
+    if not names:
+        return tracked("chapters/*.ipynb")
     known = sorted((ROOT / "chapters").glob("*.ipynb"))
     found = []
     for name in names:
@@ -37,7 +62,7 @@ def chapters(names: Sequence[str] = ()) -> list[Path]:
                 f"{', '.join(path.stem for path in known) or 'none'}"
             )
         found += fitting
-    return found if names else known
+    return found
 
 
 def shown(path: Path) -> str:

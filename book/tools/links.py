@@ -8,20 +8,29 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from book.tools.common import ROOT, chapters, read_notebook, shown, tell
+from book.tools.common import (
+    ROOT,
+    chapters,
+    git_names,
+    read_notebook,
+    shown,
+    tell,
+    tracked,
+)
 from book.tools.markdown import (
     PARSER,
     Reference,
     headings,
     labels,
+    mentioned,
     references,
     slugs,
 )
+from book.tools.outline import Chapter, read_outline
 
 CONTENTS = re.compile(r"^\s*(?:- )?(?:root|file): *([^\s#]+)", re.MULTILINE)
 PAPER = re.compile(r"(?:www\.)?(?:arxiv\.org/(?:abs|pdf)/|(?:dx\.)?doi\.org/)(.+)")
@@ -51,7 +60,7 @@ def pages() -> dict[Path, Page]:
     chapters.
     """
     found: dict[Path, Page] = {}
-    for path in sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")]):
+    for path in tracked("*.md", "book/*.md"):
         found[path] = Page(
             path, ((f"{shown(path)}:", path.read_text(encoding="utf-8")),)
         )
@@ -132,12 +141,30 @@ def reference_problem(
 def page_problems(site: dict[Path, Page]) -> Iterator[str]:
     file = ROOT / "book" / "references.bib"
     bibliography = file.read_text(encoding="utf-8") if file.exists() else ""
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    outline = {chapter.number: chapter for chapter in listed}
     for page in site.values():
         for place, text in page.pieces:
             for reference in references(text):
                 problem = reference_problem(reference, page, site, bibliography)
                 if problem:
                     yield f"{place}{reference.line}: {problem}"
+            for line, number, target in mentioned(text):
+                problem = mention_problem(number, target, outline)
+                if problem:
+                    yield f"{place}{line}: {problem}"
+
+
+def mention_problem(
+    number: int, target: str | None, outline: dict[int, Chapter]
+) -> str | None:
+    """What is wrong with "chapter 5" in a text, and with the link around it if any."""
+    if number not in outline:
+        return f"there is no chapter {number}: the outline ends with {len(outline)}"
+    page, suffix = Path((target or "").partition("#")[0]), ".ipynb"
+    if page.suffix == suffix and page.stem != outline[number].slug:
+        return f"chapter {number} is {outline[number].slug}{suffix}, not {target}"
+    return None
 
 
 def contents_problems() -> Iterator[str]:
@@ -198,17 +225,9 @@ def tree_problems() -> Iterator[str]:
 
 
 def top_level() -> list[str]:
-    """What git would keep at the top level, dotfiles apart."""
-    ignored = [
-        line.rstrip("/")
-        for line in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
-    ]
-    names = (path.name for path in ROOT.iterdir())
-    return sorted(
-        n
-        for n in names
-        if not n.startswith(".") and not any(fnmatch(n, pattern) for pattern in ignored)
-    )
+    """What git tracks at the top level, dotfiles apart; nothing without git."""
+    names = {name.split("/")[0] for name in git_names() or ()}
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def main() -> int:

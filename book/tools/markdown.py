@@ -29,6 +29,11 @@ PARSER = create_md_parser(
     RendererHTML,
 )
 DIRECTIVE = re.compile(r"\{([\w:-]+)\}\s*(.*)")
+# "chapter 5", or "chapters 2, 7 and 8", and "chapters 12 to 14"
+MENTION = re.compile(
+    r"\b[Cc]hapter\s+\d+\b|\b[Cc]hapters\s+\d+(?:(?:,\s+|\s+and\s+|\s+to\s+)\d+)*\b"
+)
+NUMBER = re.compile(r"(?:[Cc]hapters?\s+)?(\d+)")
 # directives whose content is no Markdown
 VERBATIM = {"code", "code-block", "code-cell", "math", "raw"}
 
@@ -101,6 +106,30 @@ def references(text: str) -> Iterator[Reference]:
                     Reference(line, "cite", key.strip())
                     for key in child.content.split(",")
                 )
+            line += child.type in ("softbreak", "hardbreak")
+
+
+def mentions(text: str) -> Iterator[tuple[int, int, int]]:
+    """(start, end, number) of each chapter that plain words name by its number; the
+    word `chapter` is of the first one's piece.
+    """
+    for mention in MENTION.finditer(text):
+        for found in NUMBER.finditer(text, *mention.span()):
+            yield *found.span(), int(found[1])
+
+
+def mentioned(text: str) -> Iterator[tuple[int, int, str | None]]:
+    """(line, number, target) of each mention of a chapter in a Markdown text; `target`
+    is that of the link around it, None where it stands in plain words.
+    """
+    for line, token in blocks(text):
+        target = None
+        for child in token.children or []:
+            if child.type in ("link_open", "link_close"):
+                target = str(child.attrs["href"]) if child.nesting == 1 else None
+            elif child.type == "text":
+                for _, _, number in mentions(child.content):
+                    yield line, number, target
             line += child.type in ("softbreak", "hardbreak")
 
 

@@ -65,8 +65,8 @@ def to_text(path: Path) -> None:
 
 
 def apply(path: Path) -> None:
-    """Take the edited text back. A cell keeps its id, and, until it is executed again,
-    its old output.
+    """Take the edited text back, and say what has to run again, if anything. A cell
+    keeps its id, and, until it is executed again, its old output.
     """
     if not text_file(path).exists():
         raise SystemExit(
@@ -78,7 +78,9 @@ def apply(path: Path) -> None:
     notebook = combine_inputs_with_outputs(edited, old, fmt=FORMAT)
     notebook.metadata = old.metadata
     write_whole(path, notebook_text(tidy(notebook)))
-    print(f"{shown(path)}: text applied; now run: {make_chapter(path)}")
+    print(f"{shown(path)}: text applied")
+    found = list(problems(path))
+    tell(found, "its outputs are still those of its code: nothing has to run again")
 
 
 def quantised(png: bytes) -> bytes:

@@ -86,7 +86,7 @@ on it is typed.
 Each model draws 10,000 pictures, and each is compared with the same 10,000 training \
 digits, in the 128 features of our own digit classifier ({accuracy:.2%} right on the \
 test digits).
-[How good is a generator?](../chapters/05_measuring.ipynb) derives the measures.
+Chapter 5 derives the measures.
 FD is the Fréchet distance and KID the kernel distance of those features; precision \
 asks whether a drawn picture could be real, recall whether a real one could be drawn; \
 the classifier score is the Inception Score with our classifier, between 1 and 10.
@@ -125,7 +125,7 @@ together.
 """
 OUTRO = """
 An autoencoder draws by decoding codes from the Gaussian that fits its training codes; \
-[its chapter](../chapters/01_autoencoder.ipynb) shows why that goes wrong.
+chapter 1 shows why that goes wrong.
 The conditional GAN and the diffusion models draw every digit equally often, as the \
 training digits come; the test digits come a little less evenly, so that these models \
 can pass their FD and KID.

@@ -1,5 +1,5 @@
 """The Sphinx extension of the book: the lineage map, the planned chapters, quoted
-numbers.
+numbers, and links to chapters that the text names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from book.tools.chapter_links import ChapterLinks
 from book.tools.common import notebook_text
 from book.tools.outline import OUTLINE, Chapter, Part, read_outline
 from book.tools.quoted import CLAIM_MIME, Quoted
@@ -228,5 +229,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("planned-chapters", PlannedChapters)
     for name in ("card", "measured"):
         app.add_role(name, Quoted())
+    app.add_transform(ChapterLinks)
     app.connect("source-read", prepare_notebook)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

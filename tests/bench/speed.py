@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import torch
 from minilib.diffusion.loss import simple_loss
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import Schedule, leading, linear_beta
+from minilib.runtime import peak_memory
 from minilib.train import Draw
 from tests.bench.models import SIZES, Diffusers, ours
 
@@ -57,7 +57,7 @@ def measure(which: str, size: str) -> dict[str, float]:
     started = time.perf_counter()
     last(ddim(predict(), SCHEDULE, noise, leading(1000, count)))
     sampling = (time.perf_counter() - started) * 50 / count
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (peak_memory() or float("nan")) * 1e9 / 2**20
     parameters = sum(p.numel() for p in model.parameters())
     return {
         "step": statistics.median(steps[2:]),

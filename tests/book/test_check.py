@@ -151,6 +151,20 @@ def test_make_check_runs_every_check() -> None:
     }
 
 
+def test_the_readme_lists_the_checks_of_the_makefile() -> None:
+    checks = re.search(
+        r"^CHECKS := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    row = re.search(
+        r"^\| `make check` \|.*each of: (.*) \|$",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert checks
+    assert row
+    assert re.findall("`(.*?)`", row[1]) == re.findall('"(.*?)"', checks[1])
+
+
 def test_nbval_overlooks_pictures_times_and_machines_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

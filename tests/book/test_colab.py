@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import minilib
 from book.tools.colab import (
     colab_badge,
     install_cell,
@@ -108,16 +111,31 @@ def test_the_install_cell_does_nothing_where_minilib_is_installed() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_install_cell_installs_from_the_address_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_install_cell_installs_its_version_or_says_in_two_lines_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     calls: list[list[str]] = []
+
+    def run_pip(command: list[str]) -> SimpleNamespace:
+        calls.append(command)
+        return SimpleNamespace(returncode=code)
+
     monkeypatch.setitem(sys.modules, "minilib", None)  # makes `import minilib` fail
-    monkeypatch.setattr(subprocess, "check_call", calls.append)
-    exec(install_cell(URL, "main"), {})
-    assert calls == [
-        [sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}@main"]
-    ]
+    monkeypatch.setattr(subprocess, "run", run_pip)
+    with pytest.raises(SystemExit) if code else nullcontext() as stopped:
+        exec(install_cell(URL, "v1.2.3"), {})
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}@v1.2.3"]
+    assert calls == [pip]
+    if stopped:
+        lines = str(stopped.value).splitlines()
+        assert len(lines) == 2
+        assert f"git+{URL}@v1.2.3" in lines[0]
+        assert "README" in lines[1]
+
+
+def test_the_books_links_lead_to_its_own_version() -> None:
+    assert repository()[1] == f"v{minilib.__version__}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,40 @@ def test_a_written_chapter_is_called_what_the_outline_says(chapter: Chapter) -> 
         if line.startswith("# ")
     )
     assert title == f"{chapter.number}. {chapter.title}"
+
+
+@pytest.mark.parametrize(
+    "name", ["book/intro.md", "README.md", "CITATION.cff", "pyproject.toml"]
+)
+def test_what_introduces_the_book_promises_only_what_stands(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert f"from the autoencoder to {WRITTEN[-1].label}" in text
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    planned = [chapter.label for chapter in listed if chapter not in WRITTEN]
+    assert [label for label in planned if re.search(rf"\b{label}\b", text)] == []
+
+
+def test_the_readme_counts_the_chapters_that_stand() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"Chapters 1 to {len(WRITTEN)} are written" in text
+
+
+def test_a_chapter_has_one_name() -> None:
+    """The map shows a piece of the title, and the hand-outs' headings the whole."""
+    listed = [chapter for part in read_outline() for chapter in part.chapters]
+    assert [c.slug for c in listed if c.label.lower() not in c.title.lower()] == []
+    names = {c.slug: f"{c.number}. {c.title}" for c in listed}
+    heads = [
+        heading
+        for path in (ROOT / "book").glob("*.md")
+        for heading in re.findall(
+            r"^#+ \[(.*)\]\(\.\./chapters/(\w+)\.ipynb\)$",
+            path.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+    ]
+    assert len(heads) == len(WRITTEN)
+    assert [(name, slug) for name, slug in heads if name != names[slug]] == []
 
 
 def test_a_chapter_knows_its_number_page_and_anchor(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 broken.
 """
 
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -113,6 +114,11 @@ def test_anchors_are_githubs_and_the_texts_own() -> None:
             "[a](https://doi.org/10.1000/182)",
             "https://doi.org/10.1000/182 cites a paper",
         ),
+        ("Look at chapter 20.", "there is no chapter 20: the outline ends with 19"),
+        (
+            "[chapter 2](../chapters/01_autoencoder.ipynb#areas)",
+            "chapter 2 is 02_vae.ipynb, not ../chapters/01_autoencoder.ipynb#areas",
+        ),
     ],
 )
 def test_a_broken_reference_is_reported_with_its_line(
@@ -137,6 +143,8 @@ def test_references_that_lead_somewhere_pass(tool, tree: Path) -> None:
         "[f](https://arxiv.org/abs/2006.00001v2) [g](https://arxiv.org/pdf/2006.00001)",
         "{cite}`hinton2006` [h](../README.md)",
         "![alt](data:image/png;base64,AA)",
+        "Chapters 12 to 19, [chapter 1](../chapters/01_autoencoder.ipynb) and "
+        "[chapter 12](claims.md)",
     ]
     page = tree / "book/intro.md"
     page.write_text(page.read_text() + "\n" + "\n".join(lines))
@@ -169,6 +177,27 @@ def test_the_table_of_contents_and_the_chapters_agree(
     assert "_toc.yml:1: it does not name chapters/02_vae.ipynb" in done.stdout
 
 
+def track(tree: Path) -> None:
+    """Make the tiny book a repository that tracks all that stands there."""
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+
+
+def test_what_git_does_not_track_is_no_part_of_the_book(
+    tool, tree: Path, chapter: Path
+) -> None:
+    """The README's example writes a picture beside it, and Jupyter an Untitled.ipynb
+    beside the chapters.
+    """
+    track(tree)
+    (tree / "glide_portraits.png").write_bytes(b"")
+    (tree / "notes.md").write_text("[a](nowhere.md)")
+    (tree / "chapters/Untitled.ipynb").write_text("not json")
+    for command in (["links"], ["mirror", "--check"], ["notebook", "check"]):
+        done = tool(*command)
+        assert done.returncode == 0, done.stdout
+
+
 def test_the_readmes_tree_and_the_tree_agree(tool, tree: Path) -> None:
     readme = tree / "README.md"
     readme.write_text(
@@ -177,6 +206,7 @@ def test_the_readmes_tree_and_the_tree_agree(tool, tree: Path) -> None:
         .replace("_toc.yml ", "toc.yml ")
     )
     (tree / "notes.txt").write_text("new")
+    track(tree)
     done = tool("links")
     assert done.returncode == 1
     assert (

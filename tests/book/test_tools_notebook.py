@@ -476,7 +476,9 @@ def test_apply_takes_the_text_and_keeps_ids_and_tags(
             "## New\n\nA paragraph.\n\n```{code-cell}\n1 + 1\n```\n\n## What was",
         )
     )
-    assert tool("notebook", "apply", "1").returncode == 0
+    applied = tool("notebook", "apply", "1")
+    assert applied.returncode == 0
+    assert "run: make chapter N=01" in applied.stdout
     after = nbformat.read(chapter, as_version=4)
     ids = [cell.id for cell in after.cells]
     assert [id for id in ids if id.startswith("cell-")] == [
@@ -493,6 +495,17 @@ def test_text_that_was_not_edited_changes_no_byte(tool, chapter: Path) -> None:
     assert tool("notebook", "text").returncode == 0
     assert tool("notebook", "apply").returncode == 0
     assert chapter.read_bytes() == before
+
+
+def test_after_a_change_of_prose_nothing_has_to_run_again(tool, tree: Path) -> None:
+    assert tool("notebook", "text", "1").returncode == 0
+    text = tree / ".text/01_autoencoder.md"
+    text.write_text(text.read_text().replace("Areas grow.", "Areas grow fast."))
+    applied = tool("notebook", "apply", "1")
+    assert applied.returncode == 0
+    assert "make chapter" not in applied.stdout
+    assert "nothing has to run again" in applied.stdout
+    assert tool("notebook", "check").returncode == 0
 
 
 def test_apply_without_a_text_says_what_to_run(tool, chapter: Path) -> None:

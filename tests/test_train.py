@@ -1,15 +1,19 @@
+import dataclasses
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import train
 from minilib.train import (
@@ -21,6 +25,7 @@ from minilib.train import (
     shuffled,
     update_ema,
 )
+from minilib.train.fingerprint import fingerprint, of_batch, of_loss
 from minilib.weights import read_tensors, write_tensors
 
 
@@ -251,7 +256,7 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     path, (x, y) = tmp_path / "c.safetensors", data()
     batches = lambda step: (x[:8], y[:8] if step < 5 else y[:8] * float("nan"))  # noqa: E731
-    with pytest.raises(FloatingPointError, match="from step 5 on: lower lr"):
+    with pytest.raises(FloatingPointError, match=r"batch, .* from step 5 on: look at"):
         fit(
             model(),
             noisy_loss,
@@ -454,6 +459,140 @@ def test_a_player_that_the_model_lacks_is_refused():
     with pytest.raises(AttributeError, match="three"):
         run_pair({"three": TURNS["two"]})
 
+
+# ---------- whose checkpoint is it ----------
+
+
+def weighted_loss(model, x, y, weight=1.0, scale=None):
+    scale = torch.ones(2) if scale is None else scale
+    return weight * ((model(x) - y) * scale).square().mean()
+
+
+class Weighted:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, model, x, y):
+        return weighted_loss(model, x, y, self.weight)
+
+
+def closing_over(weight):
+    return lambda model, x, y: weighted_loss(model, x, y, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    values: Tensor
+
+    def loss(self, model, x, y):
+        return weighted_loss(model, x, y, scale=self.values)
+
+
+LOSSES = {
+    "plain": weighted_loss,
+    "an option": partial(weighted_loss, weight=2.0),
+    "another option": partial(weighted_loss, weight=3.0),
+    "a tensor": partial(weighted_loss, scale=torch.tensor([1.0, 2.0])),
+    "another tensor": partial(weighted_loss, scale=torch.tensor([1.0, 3.0])),
+    "an object": Weighted(1.0),
+    "another object": Weighted(2.0),
+    "a closure": closing_over(1.0),
+    "another closure": closing_over(2.0),
+    "a lambda": lambda model, x, y: (model(x) - y).square().mean(),
+    "another lambda": lambda model, x, y: (model(x) - y).abs().mean(),
+    "a nested tensor": Scale(torch.tensor([1.0, 2.0])).loss,
+    "another nested tensor": Scale(torch.tensor([1.0, 3.0])).loss,
+}
+SETS = """
+import json
+import test_train as t
+from minilib.train.fingerprint import fingerprint, of_batch, of_loss
+told = [of_loss(loss, t.model()) for loss in t.LOSSES.values()]
+told += [fingerprint({"a", "b", "c", frozenset("xyz")}, []), of_batch(t.data())]
+print(json.dumps(told))
+"""
+
+
+def fit_with(loss, path, n=40, batch_size=8):
+    batches = shuffled(*data(n), batch_size=batch_size)
+    options = {"lr": 0.01, "progress": False, "checkpoint": path}
+    return fit(model(), loss, batches, steps=3, **options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_checkpoint_knows_its_loss(tmp_path, name):
+    path = tmp_path / "c.safetensors"
+    first = fit_with(LOSSES[name], path)
+    before = path.read_bytes()
+    assert same(fit_with(LOSSES[name], str(path)).ema, first.ema)
+    for other in LOSSES.keys() - {name}:
+        with pytest.raises(ValueError, match=r"another run .*loss"):
+            fit_with(LOSSES[other], path)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_says_which_option_of_the_loss_differs(tmp_path):
+    path = tmp_path / "c.safetensors"
+    fit_with(LOSSES["an option"], path)
+    with pytest.raises(
+        ValueError, match=r"run \(loss's weight: 2\.0 there, 3\.0 here\)"
+    ):
+        fit_with(LOSSES["another option"], path)
+    with pytest.raises(ValueError, match=r"loss's weight: 2\.0 there, None here"):
+        fit_with(LOSSES["plain"], path)
+
+
+def test_a_checkpoint_knows_the_losses_of_players(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run_pair(checkpoint=path)
+    with pytest.raises(ValueError, match="loss of one"):
+        run_pair({"two": TURNS["two"]}, checkpoint=path)
+    with pytest.raises(ValueError, match="loss's code of two"):
+        run_pair({**TURNS, "two": TURNS["one"]}, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"batch_size": 4}, "batch_size: 8 there, 4 here; first batch: "),
+        ({"n": 39}, "first batch: "),
+    ],
+)
+def test_a_checkpoint_knows_its_batches(tmp_path, changed, says):
+    path = tmp_path / "c.safetensors"
+    fit_with(weighted_loss, path)
+    with pytest.raises(ValueError, match=re.escape(f"another run ({says}")):
+        fit_with(weighted_loss, path, **changed)
+
+
+def test_the_weights_that_are_trained_are_no_option_of_the_loss():
+    net, teacher, other = model(0), model(0), model(1)
+    loss = lambda known: partial(weighted_loss, scale=known)  # noqa: E731
+    told = lambda loss: of_loss(loss, net)  # noqa: E731
+    assert told(loss(teacher)) != told(loss(other))
+    own = told(loss(net))
+    with torch.no_grad():
+        net[0].weight.fill_(0)
+    assert told(loss(net)) == own
+
+
+def test_two_processes_tell_a_run_alike():
+    """Whatever the addresses in memory and the order of sets."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    told = subprocess.run(
+        [sys.executable, "-c", SETS],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    here = [of_loss(loss, model()) for loss in LOSSES.values()]
+    here += [fingerprint({"a", "b", "c", frozenset("xyz")}, []), of_batch(data())]
+    assert json.loads(told) == here
+    assert len(set(map(str, here))) == len(here)
+
+
+# ---------- several processes, and killed ones ----------
 
 WORKER = """
 import sys, torch

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -590,6 +591,150 @@ def test_two_processes_tell_a_run_alike():
     here += [fingerprint({"a", "b", "c", frozenset("xyz")}, []), of_batch(data())]
     assert json.loads(told) == here
     assert len(set(map(str, here))) == len(here)
+
+
+# ---------- what is not finite ----------
+
+
+def root_loss(model, x, y):
+    """Its gradient at 0 is infinite, and it is 0 itself."""
+    return (0 * model(x)).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("end", [7, 3000])
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (
+            "batch",
+            r"the batch, and so the loss, is .* step 6 on: look at .*batches\(6\)",
+        ),
+        ("loss", r"the loss is not finite from step 6 on: lower lr \(now 0\.001\)$"),
+        ("gradient", r"the gradient is not finite from step 6 on: lower lr .*a root"),
+    ],
+)
+def test_what_was_not_finite_first_is_named_within_50_steps(tmp_path, bad, says, end):
+    """Also where it is the last gradient, and every loss is finite."""
+    x, y = data()
+    calls = []
+
+    def loss(model, x, y):
+        calls.append(0)
+        broken = bad != "batch" and len(calls) > 6
+        spoilt = (
+            root_loss(model, x, y) if bad == "gradient" else torch.tensor(torch.nan)
+        )
+        return (model(x) - y).square().mean() + (spoilt if broken else 0)
+
+    def batches(step):
+        return x[:8], y[:8] * float("nan") if bad == "batch" and step > 5 else y[:8]
+
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(FloatingPointError, match=says):
+        fit(model(), loss, batches, steps=end, progress=False, checkpoint=path)
+    assert len(calls) == min(end, 50)
+    assert read_tensors(path)[1]["step"] == 0
+
+
+def test_data_that_the_loss_leaves_out_may_be_not_finite():
+    x, y = data()
+    y[0] = float("nan")
+    left_out = lambda m, x, y: (m(x) - y)[1:].square().mean()  # noqa: E731
+    assert fit(model(), left_out, lambda _: (x, y), steps=2, progress=False).loss.sum()
+
+
+# ---------- saved by time, and when it is stopped ----------
+
+
+def test_a_checkpoint_is_written_when_its_time_has_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    path, saved = tmp_path / "c.safetensors", []
+    run(checkpoint=path, watch=lambda _: saved.append(read_tensors(path)[1]["step"]))
+    assert saved == list(range(12))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 1e9)
+    path, saved = tmp_path / "d.safetensors", []
+    run(checkpoint=path, watch=lambda _: saved.append(read_tensors(path)[1]["step"]))
+    assert saved == [0] * 12
+
+
+def signalled_at(stop, number=signal.SIGINT, times=1):
+    """A loss in whose call number `stop` the process signals itself."""
+
+    def loss(model, x, y, draw):
+        value = noisy_loss(model, x, y, draw)
+        for number in signals.pop("now", ()) if len(calls) == stop["at"] else ():
+            signal.raise_signal(number)
+        calls.append(0)
+        return value
+
+    # what a loss fills is none of its options, and so neither are these
+    calls, signals, stop = [], {"now": [number] * times}, {"at": stop}
+    return loss
+
+
+def fit_signalled(path, *how):
+    batches = shuffled(*data(), batch_size=8)
+    options = {"lr": 0.01, "progress": False, "checkpoint": path}
+    return fit(model(), signalled_at(*how), batches, steps=6, **options)
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_ctrl_c_saves_the_step_that_it_falls_in_and_resuming_is_exact(tmp_path, stop):
+    path, before = tmp_path / "c.safetensors", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=f"step {stop + 1} of 6 is saved"):
+        fit_signalled(path, stop)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_tensors(path)[1]["step"] == stop + 1
+    whole = fit_signalled(tmp_path / "whole.safetensors", -1)
+    resumed = fit_signalled(path, -1)
+    assert same(resumed.model, whole.model)
+    assert same(resumed.ema, whole.ema)
+    assert torch.equal(resumed.loss, whole.loss)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_signalled(tmp_path / "c.safetensors", 3, signal.SIGINT, 2)
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 0
+
+
+def test_without_a_checkpoint_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit_signalled(None, 3)
+    assert not stopped.value.args
+
+
+def test_sigterm_saves_and_then_takes_its_course(tmp_path, monkeypatch):
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("terminated"))
+    try:
+        fit_signalled(tmp_path / "c.safetensors", 3, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["terminated"]
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 4
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert len(fit_signalled(tmp_path / "c.safetensors", 3).loss) == 6
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 6
+
+
+def test_outside_the_main_thread_nothing_is_caught(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        path = tmp_path / "c.safetensors"
+        assert len(pool.submit(run, checkpoint=path).result().loss) == 12
+
+
+def test_another_length_is_another_run_and_says_why(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run(checkpoint=path)
+    with pytest.raises(ValueError, match=r"steps: 12 there, 13 here.*along a cosine"):
+        run(steps=13, checkpoint=path)
 
 
 # ---------- several processes, and killed ones ----------

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -501,6 +501,8 @@ LOSSES = {
     "another closure": closing_over(2.0),
     "a lambda": lambda model, x, y: (model(x) - y).square().mean(),
     "another lambda": lambda model, x, y: (model(x) - y).abs().mean(),
+    "a cached function": cache(lambda model, x, y: (model(x) - y).cos().mean()),
+    "another cached function": cache(lambda model, x, y: (model(x) - y).sin().mean()),
     "a nested tensor": Scale(torch.tensor([1.0, 2.0])).loss,
     "another nested tensor": Scale(torch.tensor([1.0, 3.0])).loss,
 }
@@ -827,7 +829,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     """
     path, script = tmp_path / "c.safetensors", tmp_path / "worker.py"
     script.write_text(KILLED)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    tests = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": tests}
     kills = 0
     for delay in (0.05, 0.13, 0.21, 0.34):
         worker = subprocess.Popen([sys.executable, script, path], env=environment)

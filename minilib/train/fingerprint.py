@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -104,13 +105,23 @@ def held(value: Any) -> list[Any]:
     if isinstance(value, types.CodeType):
         return [value.co_code, value.co_consts, value.co_names]
     if isinstance(value, nn.Module):
-        options = {k: v for k, v in vars(value).items() if isinstance(v, PLAIN)}
-        return [value.state_dict(), {**options, "training": None}]
+        return [value.state_dict(), {**options_of(value), "training": None}]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, field.name) for field in dataclasses.fields(value)]
     if isinstance(value, type | types.ModuleType):
         return [value.__name__]
-    return [getattr(value, "__dict__", None)]
+    if hasattr(value, "__wrapped__"):
+        return [value.__wrapped__]
+    return [options_of(value)]
+
+
+def options_of(value: Any) -> dict[str, Any]:
+    """The numbers, words and tensors that are an object's own; not what else it
+    knows, which may be anything.
+    """
+    kinds = (*PLAIN, Tensor, np.ndarray)
+    own = getattr(value, "__dict__", {})
+    return {k: v for k, v in own.items() if isinstance(v, kinds)}
 
 
 def shares_weights(module: nn.Module, inside: list[Any]) -> bool:
@@ -121,9 +132,11 @@ def shares_weights(module: nn.Module, inside: list[Any]) -> bool:
 
 def closed(function: Callable[..., Any]) -> list[Any]:
     """What a function closes over, but for lists and dicts: it may fill them."""
-    cells = getattr(function, "__closure__", None) or ()
-    inside = [cell.cell_contents for cell in cells]
-    return [one for one in inside if not isinstance(one, list | dict | set)]
+    found: list[Any] = []
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty as yet
+            found.append(cell.cell_contents)
+    return [one for one in found if not isinstance(one, list | dict | set)]
 
 
 def numbers(value: Tensor | np.ndarray) -> list[str]:

@@ -178,10 +178,11 @@ class Trainer:
         if len(bad):
             step = int(bad[0])
             data, loss, _ = self.finite[step].tolist()
-            mend = f"lower lr (now {self.run['lr']})"
-            first = "loss" if data else "batch, and so the loss,"
-            mend = mend if data else f"look at what batches({step}) gives"
-            if data and loss:
+            first, mend = "loss", f"lower lr (now {self.run['lr']})"
+            if not data:
+                first = "batch, and so the loss,"
+                mend = f"look at what batches({step}) gives"
+            elif loss:
                 first = "gradient"
                 mend += ", or look in the loss for a root or a norm at 0"
             raise FloatingPointError(

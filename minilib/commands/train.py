@@ -173,7 +173,7 @@ def loss_curve(names: list[str], losses: Tensor) -> bytes:
     width = max(1, len(losses) // 200)
     count = len(losses) // width
     means = losses[: count * width].unflatten(0, (count, width)).mean(dim=1)
-    steps = width * torch.arange(1, count + 1)
+    steps = width * torch.arange(count)
     lines = {name: (steps, means[:, i]) for i, name in enumerate(names)}
     label = f"loss, mean of {width} steps" if width > 1 else "loss"
     return plot.to_png(plot.curves(lines, "step", label))

@@ -53,7 +53,7 @@ def chosen_device(name: str | None) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. What the user can mend is one line on stderr and exit code 2,
-    not a traceback.
+    not a traceback; Ctrl-C is one line and exit code 130.
     """
     options = parser().parse_args(arguments)
     try:
@@ -62,6 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"minilib: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stopped:
+        said = f": {stopped}" if stopped.args else ""
+        print(f"minilib: interrupted{said}", file=sys.stderr)
+        return 130
     return 0
 
 

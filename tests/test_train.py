@@ -1,15 +1,20 @@
+import dataclasses
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import train
 from minilib.train import (
@@ -21,6 +26,7 @@ from minilib.train import (
     shuffled,
     update_ema,
 )
+from minilib.train.fingerprint import fingerprint, of_batch, of_loss
 from minilib.weights import read_tensors, write_tensors
 
 
@@ -251,7 +257,7 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     path, (x, y) = tmp_path / "c.safetensors", data()
     batches = lambda step: (x[:8], y[:8] if step < 5 else y[:8] * float("nan"))  # noqa: E731
-    with pytest.raises(FloatingPointError, match="from step 5 on: lower lr"):
+    with pytest.raises(FloatingPointError, match=r"batch, .* from step 5 on: look at"):
         fit(
             model(),
             noisy_loss,
@@ -455,6 +461,286 @@ def test_a_player_that_the_model_lacks_is_refused():
         run_pair({"three": TURNS["two"]})
 
 
+# ---------- whose checkpoint is it ----------
+
+
+def weighted_loss(model, x, y, weight=1.0, scale=None):
+    scale = torch.ones(2) if scale is None else scale
+    return weight * ((model(x) - y) * scale).square().mean()
+
+
+class Weighted:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, model, x, y):
+        return weighted_loss(model, x, y, self.weight)
+
+
+def closing_over(weight):
+    return lambda model, x, y: weighted_loss(model, x, y, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    values: Tensor
+
+    def loss(self, model, x, y):
+        return weighted_loss(model, x, y, scale=self.values)
+
+
+LOSSES = {
+    "plain": weighted_loss,
+    "an option": partial(weighted_loss, weight=2.0),
+    "another option": partial(weighted_loss, weight=3.0),
+    "a tensor": partial(weighted_loss, scale=torch.tensor([1.0, 2.0])),
+    "another tensor": partial(weighted_loss, scale=torch.tensor([1.0, 3.0])),
+    "an object": Weighted(1.0),
+    "another object": Weighted(2.0),
+    "a closure": closing_over(1.0),
+    "another closure": closing_over(2.0),
+    "a lambda": lambda model, x, y: (model(x) - y).square().mean(),
+    "another lambda": lambda model, x, y: (model(x) - y).abs().mean(),
+    "a cached function": cache(lambda model, x, y: (model(x) - y).cos().mean()),
+    "another cached function": cache(lambda model, x, y: (model(x) - y).sin().mean()),
+    "a nested tensor": Scale(torch.tensor([1.0, 2.0])).loss,
+    "another nested tensor": Scale(torch.tensor([1.0, 3.0])).loss,
+}
+SETS = """
+import json
+import test_train as t
+from minilib.train.fingerprint import fingerprint, of_batch, of_loss
+told = [of_loss(loss, t.model()) for loss in t.LOSSES.values()]
+told += [fingerprint({"a", "b", "c", frozenset("xyz")}, []), of_batch(t.data())]
+print(json.dumps(told))
+"""
+
+
+def fit_with(loss, path, n=40, batch_size=8):
+    batches = shuffled(*data(n), batch_size=batch_size)
+    options = {"lr": 0.01, "progress": False, "checkpoint": path}
+    return fit(model(), loss, batches, steps=3, **options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_checkpoint_knows_its_loss(tmp_path, name):
+    path = tmp_path / "c.safetensors"
+    first = fit_with(LOSSES[name], path)
+    before = path.read_bytes()
+    assert same(fit_with(LOSSES[name], str(path)).ema, first.ema)
+    for other in LOSSES.keys() - {name}:
+        with pytest.raises(ValueError, match=r"another run .*loss"):
+            fit_with(LOSSES[other], path)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_says_which_option_of_the_loss_differs(tmp_path):
+    path = tmp_path / "c.safetensors"
+    fit_with(LOSSES["an option"], path)
+    with pytest.raises(
+        ValueError, match=r"run \(loss's weight: 2\.0 there, 3\.0 here\)"
+    ):
+        fit_with(LOSSES["another option"], path)
+    with pytest.raises(ValueError, match=r"loss's weight: 2\.0 there, None here"):
+        fit_with(LOSSES["plain"], path)
+
+
+def test_a_checkpoint_knows_the_losses_of_players(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run_pair(checkpoint=path)
+    with pytest.raises(ValueError, match="loss of one"):
+        run_pair({"two": TURNS["two"]}, checkpoint=path)
+    with pytest.raises(ValueError, match="loss's code of two"):
+        run_pair({**TURNS, "two": TURNS["one"]}, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"batch_size": 4}, "batch_size: 8 there, 4 here; first batch: "),
+        ({"n": 39}, "first batch: "),
+    ],
+)
+def test_a_checkpoint_knows_its_batches(tmp_path, changed, says):
+    path = tmp_path / "c.safetensors"
+    fit_with(weighted_loss, path)
+    with pytest.raises(ValueError, match=re.escape(f"another run ({says}")):
+        fit_with(weighted_loss, path, **changed)
+
+
+def test_the_weights_that_are_trained_are_no_option_of_the_loss():
+    net, teacher, other = model(0), model(0), model(1)
+    loss = lambda known: partial(weighted_loss, scale=known)  # noqa: E731
+    told = lambda loss: of_loss(loss, net)  # noqa: E731
+    assert told(loss(teacher)) != told(loss(other))
+    own = told(loss(net))
+    with torch.no_grad():
+        net[0].weight.fill_(0)
+    assert told(loss(net)) == own
+
+
+def test_two_processes_tell_a_run_alike():
+    """Whatever the addresses in memory and the order of sets."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    told = subprocess.run(
+        [sys.executable, "-c", SETS],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    here = [of_loss(loss, model()) for loss in LOSSES.values()]
+    here += [fingerprint({"a", "b", "c", frozenset("xyz")}, []), of_batch(data())]
+    assert json.loads(told) == here
+    assert len(set(map(str, here))) == len(here)
+
+
+# ---------- what is not finite ----------
+
+
+def root_loss(model, x, y):
+    """Its gradient at 0 is infinite, and it is 0 itself."""
+    return (0 * model(x)).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("end", [7, 3000])
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (
+            "batch",
+            r"the batch, and so the loss, is .* step 6 on: look at .*batches\(6\)",
+        ),
+        ("loss", r"the loss is not finite from step 6 on: lower lr \(now 0\.001\)$"),
+        ("gradient", r"the gradient is not finite from step 6 on: lower lr .*a root"),
+    ],
+)
+def test_what_was_not_finite_first_is_named_within_50_steps(tmp_path, bad, says, end):
+    """Also where it is the last gradient, and every loss is finite."""
+    x, y = data()
+    calls = []
+
+    def loss(model, x, y):
+        calls.append(0)
+        broken = bad != "batch" and len(calls) > 6
+        spoilt = (
+            root_loss(model, x, y) if bad == "gradient" else torch.tensor(torch.nan)
+        )
+        return (model(x) - y).square().mean() + (spoilt if broken else 0)
+
+    def batches(step):
+        return x[:8], y[:8] * float("nan") if bad == "batch" and step > 5 else y[:8]
+
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(FloatingPointError, match=says):
+        fit(model(), loss, batches, steps=end, progress=False, checkpoint=path)
+    assert len(calls) == min(end, 50)
+    assert read_tensors(path)[1]["step"] == 0
+
+
+def test_data_that_the_loss_leaves_out_may_be_not_finite():
+    x, y = data()
+    y[0] = float("nan")
+    left_out = lambda m, x, y: (m(x) - y)[1:].square().mean()  # noqa: E731
+    assert fit(model(), left_out, lambda _: (x, y), steps=2, progress=False).loss.sum()
+
+
+# ---------- saved by time, and when it is stopped ----------
+
+
+def test_a_checkpoint_is_written_when_its_time_has_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    path, saved = tmp_path / "c.safetensors", []
+    run(checkpoint=path, watch=lambda _: saved.append(read_tensors(path)[1]["step"]))
+    assert saved == list(range(12))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 1e9)
+    path, saved = tmp_path / "d.safetensors", []
+    run(checkpoint=path, watch=lambda _: saved.append(read_tensors(path)[1]["step"]))
+    assert saved == [0] * 12
+
+
+def signalled_at(stop, number=signal.SIGINT, times=1):
+    """A loss in whose call number `stop` the process signals itself."""
+
+    def loss(model, x, y, draw):
+        value = noisy_loss(model, x, y, draw)
+        for number in signals.pop("now", ()) if len(calls) == stop["at"] else ():
+            signal.raise_signal(number)
+        calls.append(0)
+        return value
+
+    # what a loss fills is none of its options, and so neither are these
+    calls, signals, stop = [], {"now": [number] * times}, {"at": stop}
+    return loss
+
+
+def fit_signalled(path, *how):
+    batches = shuffled(*data(), batch_size=8)
+    options = {"lr": 0.01, "progress": False, "checkpoint": path}
+    return fit(model(), signalled_at(*how), batches, steps=6, **options)
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_ctrl_c_saves_the_step_that_it_falls_in_and_resuming_is_exact(tmp_path, stop):
+    path, before = tmp_path / "c.safetensors", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=f"step {stop + 1} of 6 is saved"):
+        fit_signalled(path, stop)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_tensors(path)[1]["step"] == stop + 1
+    whole = fit_signalled(tmp_path / "whole.safetensors", -1)
+    resumed = fit_signalled(path, -1)
+    assert same(resumed.model, whole.model)
+    assert same(resumed.ema, whole.ema)
+    assert torch.equal(resumed.loss, whole.loss)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_signalled(tmp_path / "c.safetensors", 3, signal.SIGINT, 2)
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 0
+
+
+def test_without_a_checkpoint_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit_signalled(None, 3)
+    assert not stopped.value.args
+
+
+def test_sigterm_saves_and_then_takes_its_course(tmp_path, monkeypatch):
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("terminated"))
+    try:
+        fit_signalled(tmp_path / "c.safetensors", 3, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["terminated"]
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 4
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert len(fit_signalled(tmp_path / "c.safetensors", 3).loss) == 6
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert read_tensors(tmp_path / "c.safetensors")[1]["step"] == 6
+
+
+def test_outside_the_main_thread_nothing_is_caught(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        path = tmp_path / "c.safetensors"
+        assert len(pool.submit(run, checkpoint=path).result().loss) == 12
+
+
+def test_another_length_is_another_run_and_says_why(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run(checkpoint=path)
+    with pytest.raises(ValueError, match=r"steps: 12 there, 13 here.*along a cosine"):
+        run(steps=13, checkpoint=path)
+
+
+# ---------- several processes, and killed ones ----------
+
 WORKER = """
 import sys, torch
 torch.set_num_threads(1)
@@ -543,7 +829,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     """
     path, script = tmp_path / "c.safetensors", tmp_path / "worker.py"
     script.write_text(KILLED)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    tests = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": tests}
     kills = 0
     for delay in (0.05, 0.13, 0.21, 0.34):
         worker = subprocess.Popen([sys.executable, script, path], env=environment)

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from minilib import recipes
+import torch
+from torch import Tensor
+
+from minilib import recipes, runtime
 from minilib.commands.arguments import whole
+from minilib.recipes import Recipe
+from minilib.train import Trainer
+from minilib.train.checkpoint import run_of
+from minilib.weights import write_atomically
+
+SHEET = 16  # pictures on a preview
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--steps", type=whole(1, 10**9), help="the budget's number of steps if left out"
+    length = command.add_mutually_exclusive_group()
+    length.add_argument(
+        "--steps",
+        type=whole(1, 10**9),
+        help=(
+            "if left out, those of the checkpoint that --resume goes on from, else "
+            "the budget's: quick on a CPU, full on a GPU, or what MINILIB_BUDGET says"
+        ),
+    )
+    length.add_argument(
+        "--full", action="store_true", help="as many steps as the weights that ship had"
+    )
+    length.add_argument(
+        "--quick", action="store_true", help="as many steps as a CPU takes in minutes"
     )
     command.add_argument(
         "--out",
@@ -24,14 +49,28 @@ def add(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from the checkpoint in --out, if there is one",
     )
+    command.add_argument(
+        "--preview",
+        type=whole(1, 10**9),
+        metavar="N",
+        help="every N steps the loss as PNG and CSV, and a sheet of samples, to --out",
+    )
+    command.add_argument(
+        "--no-score",
+        dest="score",
+        action="store_false",
+        help="leave the score out, which can take longer than a short training",
+    )
     command.set_defaults(run=train)
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a recipe into a folder: checkpoint while it runs, then weights and card."""
-    name = recipes.get(options.name).name
-    folder = options.out or Path("runs") / name
-    checkpoint = folder / f"{name}.checkpoint.safetensors"
+    """Train a recipe into a folder: checkpoint while it runs, then weights and card,
+    then the score.
+    """
+    recipe = recipes.get(options.name)
+    folder = options.out or Path("runs") / recipe.name
+    checkpoint = folder / f"{recipe.name}.checkpoint.safetensors"
     # under torchrun the others may find what the first just wrote
     first = os.environ.get("RANK", "0") == "0"
     if first and checkpoint.exists() and not options.resume:
@@ -39,8 +78,115 @@ def train(options: argparse.Namespace) -> None:
             f"{checkpoint} exists: go on with --resume, choose another --out, or "
             "delete it"
         )
-    path = recipes.train_and_save(
-        name, folder, steps=options.steps, seed=options.seed, checkpoint=checkpoint
-    )
+    steps = wanted_steps(options, recipe, checkpoint)
+    watch = previews(recipe, folder, options) if options.preview else None
+    try:
+        path = recipes.train_and_save(
+            recipe.name,
+            folder,
+            steps=steps,
+            seed=options.seed,
+            score=False,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    except KeyboardInterrupt as stopped:
+        said = f"{stopped}: " if stopped.args else ""
+        raise KeyboardInterrupt(f"{said}go on with --resume") from None
     if first:
-        print(f"wrote {path}")
+        print(f"wrote {path}", flush=True)
+        if options.score:
+            score(recipe, path)
+
+
+def wanted_steps(
+    options: argparse.Namespace, recipe: Recipe, checkpoint: Path
+) -> int | None:
+    """How many steps were asked for; None leaves it to the budget."""
+    if options.full or options.quick:
+        return recipe.full if options.full else recipe.quick
+    if options.steps is None and options.resume and checkpoint.exists():
+        return run_of(checkpoint)["steps"]
+    return options.steps
+
+
+def score(recipe: Recipe, path: Path) -> None:
+    """Score the weights at `path`, and say so before and after."""
+    print(
+        f"scoring on {runtime.device()}, in seconds to minutes …",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        found = recipes.score_saved(recipe.name, path)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{path} is whole, but has no score: --resume will score it"
+        ) from None
+    numbers = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
+    print(f"scored: {numbers}", file=sys.stderr)
+
+
+# ---------- previews ----------
+
+
+def previews(
+    recipe: Recipe, folder: Path, options: argparse.Namespace
+) -> Callable[[Trainer], None]:
+    """What writes previews of a training in the first process: NAME.loss.csv and .png,
+    and NAME.000500.png where the recipe draws.
+    """
+    names = list(recipe.loss) if isinstance(recipe.loss, dict) else ["loss"]
+
+    def watch(trainer: Trainer) -> None:
+        step, last = trainer.step, trainer.step == trainer.run["steps"]
+        if trainer.rank != 0 or not (last or step % options.preview == 0):
+            return
+        trainer.require_finite()
+        losses = trainer.losses[:step].cpu()
+        stem = folder / recipe.name
+        write_atomically(stem.with_suffix(".loss.csv"), loss_table(names, losses))
+        write_atomically(stem.with_suffix(".loss.png"), loss_curve(names, losses))
+        if recipe.sample is not None:
+            draw = torch.Generator().manual_seed(options.seed)
+            drawn = recipe.sample(trainer.ema, SHEET, draw)
+            write_atomically(stem.with_suffix(f".{step:06}.png"), sheet(drawn))
+
+    return watch
+
+
+def loss_table(names: list[str], losses: Tensor) -> bytes:
+    """Losses (steps, players) as CSV, a row a step."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["step", *names])
+    rows.writerows([step, *row] for step, row in enumerate(losses.tolist()))
+    return text.getvalue().encode()
+
+
+def loss_curve(names: list[str], losses: Tensor) -> bytes:
+    """Losses (steps, players) as a PNG: at most some 200 points, each a mean over steps
+    that follow one another.
+    """
+    from minilib import plot  # matplotlib is slow to import
+
+    width = max(1, len(losses) // 200)
+    count = len(losses) // width
+    means = losses[: count * width].unflatten(0, (count, width)).mean(dim=1)
+    steps = width * torch.arange(count)
+    lines = {name: (steps, means[:, i]) for i, name in enumerate(names)}
+    label = f"loss, mean of {width} steps" if width > 1 else "loss"
+    return plot.to_png(plot.curves(lines, "step", label))
+
+
+def sheet(x: Tensor) -> bytes:
+    """Pictures (n, C, H, W) in [-1, 1] as a PNG, eight a row."""
+    from PIL import Image
+
+    from minilib import plot
+
+    scale = max(1, 48 // x.shape[2])  # 16 pixels would be hard to see
+    x = x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    png = io.BytesIO()
+    Image.fromarray(plot.tile(x, columns=8)).save(png, format="png")
+    return png.getvalue()

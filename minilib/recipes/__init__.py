@@ -5,6 +5,7 @@ same way everywhere.
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from minilib.recipes.noisy_classifier import noisy_classifier
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.recipe import MNIST, Recipe
 from minilib.recipes.vae import vae_digits
-from minilib.weights import save_weights
+from minilib.weights import load_weights, save_weights
 
 RECIPES = {
     recipe.name: recipe
@@ -93,36 +94,54 @@ def train_and_save(
     steps: int | None = None,
     seed: int = 0,
     file: str | None = None,
+    score: bool = True,
     **options: Any,
 ) -> Path:
-    """Run a recipe; write what it gave as `folder/FILE.safetensors` with its card.
+    """Run a recipe; write what it gave as `folder/FILE.safetensors` with its card, then
+    score it.
 
     Returns the file's path. `file` is the recipe's name unless given. The weights are
-    the averaged ones, in float16, and the score is that of these very weights. Under
-    torchrun every process trains; each scores, and the first one writes.
+    the averaged ones, in float16. Without a score the card's is empty, and
+    `score_saved` adds it. Under torchrun every process trains, and the first one
+    writes and scores.
     """
     recipe = get(name)
     fitted = recipe.train(steps=steps, seed=seed, **options)
-    shipped = fitted.ema.half().float()  # what the file will hold
     about = {
         "recipe": recipe.settings(),
         "steps": len(fitted.loss),
         "seed": seed,
         "data": recipe.source,
-        "parameters": sum(p.numel() for p in shipped.parameters()),
+        "parameters": sum(p.numel() for p in fitted.ema.parameters()),
         "seconds": round(fitted.seconds, 1),
         "machine": runtime.machine(),
         "precision": fitted.precision,
         "date": datetime.date.today().isoformat(),
-        "score": {k: round(v, 5) for k, v in recipe.score(shipped).items()},
+        "score": {},
         "limits": recipe.limits,
     }
-    if recipe.sample:
-        about["seconds_per_1000_samples"] = drawing_time(recipe, shipped, seed)
     path = folder / f"{file or recipe.name}.safetensors"
     if fitted.rank == 0:
-        save_weights(shipped, path, about)
+        save_weights(fitted.ema, path, about)
+        if score:
+            score_saved(name, path)
     return path
+
+
+def score_saved(name: str, path: Path) -> dict[str, float]:
+    """Score the very weights that `train_and_save` wrote to `path`, and add that to
+    their card.
+    """
+    recipe = get(name)
+    model = load_weights(recipe.model(), path).to(runtime.device())
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    score = {k: round(v, 5) for k, v in recipe.score(model).items()}
+    about["score"] = score
+    if recipe.sample:
+        seconds = drawing_time(recipe, model, about["seed"])
+        about["seconds_per_1000_samples"] = seconds
+    save_weights(model, path, about)
+    return score
 
 
 def drawing_time(recipe: Recipe, model: torch.nn.Module, seed: int) -> float:

@@ -20,11 +20,21 @@ from tqdm.auto import tqdm
 
 from minilib import runtime
 from minilib.train.batches import Batch, Draw, generator
+from minilib.train.checkpoint import (
+    follow,
+    held_back,
+    part,
+    require_checkpoint,
+    require_same_run,
+)
+from minilib.train.fingerprint import of_batch, of_loss
 from minilib.train.players import Loss, Player, frozen, join_processes
 from minilib.weights import read_tensors, write_tensors
 
 HALF = {"bf16": torch.bfloat16, "float16": torch.float16}
-CHECKPOINT_EVERY = 500  # steps between two checkpoints
+# steps and seconds between two checkpoints, whichever are over first
+CHECKPOINT_EVERY, CHECKPOINT_SECONDS = 500, 20.0
+LOOK_EVERY = 50  # steps between two looks at whether all is finite
 # the bound on the gradient's norm; the decay of the averaged weights
 CLIP, EMA = 1.0, 0.999
 
@@ -79,7 +89,7 @@ class Trainer:
         run: dict[str, Any],
         device: torch.device,
     ):
-        self.run, self.device, self.step = run, device, 0
+        self.run, self.device, self.step, self.loss = run, device, 0, loss
         self.seconds, self.started = 0.0, time.perf_counter()
         self.rank, self.world = join_processes(device)
         # a GPU's convolutions like it
@@ -98,6 +108,8 @@ class Trainer:
             device.type, enabled=self.half == torch.float16
         )
         self.losses = torch.zeros(run["steps"], len(self.players), device=device)
+        # of data, loss and gradient of each step: to know without waiting for the GPU
+        self.finite = torch.ones(run["steps"], 3, dtype=torch.bool, device=device)
 
     def my_rows(self, batch: Batch) -> tuple[Batch, slice, int]:
         total = len(batch[0])
@@ -121,6 +133,7 @@ class Trainer:
         # `draw`
         torch.manual_seed(generator(run["seed"], step, self.rank + 1).initial_seed())
         draw = Draw(generator(run["seed"], step, device=self.device), rows, total)
+        self.finite[step, 0] = torch.stack([t.isfinite().all() for t in batch]).all()
         lr = learning_rate(
             step, steps=run["steps"], peak=run["lr"], warmup=run["warmup"]
         )
@@ -143,7 +156,9 @@ class Trainer:
         player.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(player.optimizer)
-        nn.utils.clip_grad_norm_(player.parameters, self.run["clip"])
+        norm = nn.utils.clip_grad_norm_(player.parameters, self.run["clip"])
+        if not self.scaler.is_enabled():  # it skips the steps that overflow
+            self.finite[self.step, 2] &= norm.isfinite()
         self.scaler.step(player.optimizer)
         return loss.detach().float()
 
@@ -156,11 +171,22 @@ class Trainer:
         return self.seconds + time.perf_counter() - self.started
 
     def require_finite(self) -> None:
-        bad = (~self.losses[: self.step].isfinite().all(dim=1)).nonzero()
+        """Raise FloatingPointError that says what was not finite first, and when."""
+        self.finite[: self.step, 1] = self.losses[: self.step].isfinite().all(dim=1)
+        # a loss may leave out data that are not finite
+        bad = (~self.finite[: self.step, 1:].all(dim=1)).nonzero()
         if len(bad):
+            step = int(bad[0])
+            data, loss, _ = self.finite[step].tolist()
+            first, mend = "loss", f"lower lr (now {self.run['lr']})"
+            if not data:
+                first = "batch, and so the loss,"
+                mend = f"look at what batches({step}) gives"
+            elif loss:
+                first = "gradient"
+                mend += ", or look in the loss for a root or a norm at 0"
             raise FloatingPointError(
-                f"the loss is not finite from step {int(bad[0])} on: lower lr (now "
-                f"{self.run['lr']}) or clip"
+                f"the {first} is not finite from step {step} on: {mend}"
             )
 
     def save(self, path: Path) -> None:
@@ -192,20 +218,11 @@ class Trainer:
         or no checkpoint at all.
         """
         tensors, meta = read_tensors(path)
-        if not {"run", "step", "seconds", "scaler"} <= meta.keys():
-            raise ValueError(
-                f"{path} is no training checkpoint: choose another path, or delete it"
-            )
-        if meta["run"] != json.loads(json.dumps(self.run)):
-            differ = [
-                f"{k}: {meta['run'].get(k)!r} there, {v!r} here"
-                for k, v in self.run.items()
-                if meta["run"].get(k) != v
-            ]
-            raise ValueError(
-                f"{path} is the checkpoint of another run ({'; '.join(differ)}): "
-                "choose another path, or delete it"
-            )
+        require_checkpoint(path, meta)
+        here = json.loads(json.dumps(self.run))
+        # the one from before the first step has not seen a batch
+        there = meta["run"] if meta["step"] else {**here, **meta["run"]}
+        require_same_run(path, there, here)
         try:
             self.model.load_state_dict(part(tensors, "model."))
             self.ema.load_state_dict(part(tensors, "ema."))
@@ -224,36 +241,59 @@ class Trainer:
         self.losses.copy_(tensors["losses"])
         self.step, self.seconds = meta["step"], meta["seconds"]
 
-    def train(
-        self, batches: Callable[[int], Batch], checkpoint: Path | None, progress: bool
-    ) -> None:
-        """Take the steps that are left. A checkpoint is written first of all, so that a
-        bad path costs no training.
+    def begin(self, checkpoint: Path, batches: Callable[[int], Batch]) -> None:
+        """Go on from the checkpoint; or write the first one, before anything else, so
+        that a bad path costs no training.
         """
-        steps = self.run["steps"]
+        self.run |= of_loss(self.loss, self.model)
+        if checkpoint.exists():
+            self.run |= of_batch(batches(0))
+            self.load(checkpoint)
+        else:
+            self.save(checkpoint)
+            self.run |= of_batch(batches(0))
+
+    def train(
+        self,
+        batches: Callable[[int], Batch],
+        checkpoint: Path | None,
+        progress: bool,
+        watch: Callable[[Trainer], None] | None = None,
+    ) -> None:
+        """Take the steps that are left, or those until a signal to stop: with a
+        checkpoint the step is taken to its end, and saved.
+        """
+        steps, quiet = self.run["steps"], not progress or self.rank != 0
         if checkpoint is not None:
-            self.load(checkpoint) if checkpoint.exists() else self.save(checkpoint)
-        quiet = not progress or self.rank != 0
-        with tqdm(
-            total=steps, initial=self.step, desc=self.run["name"], disable=quiet
-        ) as bar:
-            while self.step < steps:
+            self.begin(checkpoint, batches)
+        done, saved = self.step == steps, time.monotonic()
+        bar = tqdm(total=steps, initial=self.step, desc=self.run["name"], disable=quiet)
+        with bar, held_back(checkpoint is not None) as stop:
+            while not done:
                 self.take_step(batches(self.step))
                 bar.update()
-                if self.step % 50 == 0:
-                    mean = self.losses[self.step - 50 : self.step].mean(dim=0)
+                done = self.step == steps or stop.signal is not None
+                if done or self.step % LOOK_EVERY == 0:
+                    self.require_finite()
+                    mean = self.losses[: self.step][-LOOK_EVERY:].mean(dim=0)
                     bar.set_postfix(loss=" ".join(f"{value:.4f}" for value in mean))
-                if checkpoint is not None and (
-                    self.step % CHECKPOINT_EVERY == 0 or self.step == steps
-                ):
+                if watch is not None:
+                    watch(self)
+                late = time.monotonic() - saved >= CHECKPOINT_SECONDS
+                due = done or late or self.step % CHECKPOINT_EVERY == 0
+                if checkpoint is not None and due:
                     self.save(checkpoint)
-        self.require_finite()
+                    saved = time.monotonic()
+        follow(stop, f"step {self.step} of {steps} is saved in {checkpoint}")
 
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-    }
+    def result(self) -> Fitted:
+        losses = self.losses.cpu()
+        if not isinstance(self.loss, Mapping):
+            losses = losses[:, 0]
+        seconds, precision = self.elapsed(), self.run["precision"]
+        return Fitted(
+            self.model.eval(), self.ema, losses, seconds, self.rank, precision
+        )
 
 
 def fit(
@@ -268,31 +308,28 @@ def fit(
     weight_decay: float = 0.0,
     seed: int = 0,
     name: str = "",
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: bool = True,
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Fitted:
     """Minimise `loss(model, *batch)` over `batches(0)`, `batches(1)`, … with AdamW, and
     return the trained model. How it does so, the docstring of `minilib.train` says.
+    `watch` is called after each step.
 
     Raises AttributeError when the model has no submodule of that name, ValueError when
     the checkpoint is of another run or precision, or a batch does not divide among the
     processes, OSError when the checkpoint cannot be written, FloatingPointError when
-    the loss stops being finite (nothing is saved then).
+    loss or gradient stop being finite (nothing is saved then).
     """
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
            "warmup": min(warmup, steps // 2)}  # fmt: skip
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}
     device = runtime.device()
-    precision = run["precision"] = runtime.precision(device)
+    run["precision"] = runtime.precision(device)
+    path = None if checkpoint is None else Path(checkpoint)
     gpus = range(torch.cuda.device_count())
     # each step seeds the global generator for itself: leave the caller's as it was
     with torch.random.fork_rng(gpus):
         trainer = Trainer(model, loss, run, device)
-        trainer.train(batches, checkpoint, progress)
-    losses = (
-        trainer.losses.cpu()
-        if isinstance(loss, Mapping)
-        else trainer.losses.cpu()[:, 0]
-    )
-    seconds, rank = trainer.elapsed(), trainer.rank
-    return Fitted(model.eval(), trainer.ema, losses, seconds, rank, precision)
+        trainer.train(batches, path, progress, watch)
+    return trainer.result()

@@ -299,13 +299,32 @@ def test_only_the_first_process_writes(tiny, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_written_where_training_or_scoring_fails(tiny, tmp_path):
+def test_weights_are_whole_before_they_are_scored(tiny, tmp_path):
+    """Where scoring fails or is not asked for, the card's score is empty, and can be
+    added; the weights stay as they are.
+    """
+
     def broken(model):
         raise ValueError("cannot score")
 
-    tiny(score=broken)
+    recipe, path = tiny(score=broken), tmp_path / "tiny.safetensors"
     with pytest.raises(ValueError, match="cannot score"):
-        recipes.train_and_save("tiny", tmp_path / "a", progress=False)
+        recipes.train_and_save("tiny", tmp_path, progress=False)
+    unscored = path.read_bytes()
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["score"] == {}
+    weights.load_weights(recipe.model(), path)
+    assert recipes.train_and_save("tiny", tmp_path, score=False, progress=False) == path
+    assert path.read_bytes() == unscored
+    tiny(score=lambda model: {"error": 0.25})
+    assert recipes.score_saved("tiny", path) == {"error": 0.25}
+    assert path.read_bytes() == unscored
+    scored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    kept = {k: v for k, v in card.items() if k != "seconds"}
+    assert kept | {"score": {"error": 0.25}} | {"seconds": scored["seconds"]} == scored
+
+
+def test_nothing_is_written_where_training_fails(tiny, tmp_path):
     tiny(loss=lambda model, x: squared_error(model, x) * float("nan"))
     with pytest.raises(FloatingPointError, match="not finite from step 0"):
         recipes.train_and_save("tiny", tmp_path / "b", progress=False)

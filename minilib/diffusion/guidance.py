@@ -11,8 +11,8 @@ from minilib.diffusion.sampling import (
     Denoised,
     Denoiser,
     full,
+    learned_variance,
     noise_like,
-    small_variance,
 )
 from minilib.diffusion.schedule import Schedule
 
@@ -38,10 +38,9 @@ def guided(
     """
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
-        denoised, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
-        shift = (
-            (1 - alpha_bar) / alpha_bar.sqrt() * input_gradient(log_probability, x_t, t)
-        )
+        denoised, alpha_bar = denoise(x_t, t), schedule.exact_alpha_bar_at(t, x_t)
+        reach = ((1 - alpha_bar) / alpha_bar.sqrt()).to(x_t)
+        shift = reach * input_gradient(log_probability, x_t, t)
         return Denoised(denoised.x_0 + s * shift, denoised.share)
 
     return denoise_guided if s else denoise
@@ -61,11 +60,14 @@ def ancestral_guided(
     and Nichol (2021, algorithm 1).
 
     The gradient is taken at x_t, as in their algorithm and code; their derivation takes
-    it at the mean.
+    it at the mean. The variance is the network's where it learned one, else beta_tilde.
+    So the step to the data, which adds no noise, moves the mean by a learned variance,
+    and else not at all: beta_tilde is 0 there.
     """
     for t, step in schedule.walk(steps):
         denoised = denoise(x, full(x, t))
-        sigma2 = small_variance(step, denoised)
+        learned = denoised.share is not None
+        sigma2 = learned_variance(step, denoised) if learned else step.beta_tilde
         x = step.mean(x, denoised.x_0) + s * sigma2 * input_gradient(
             log_probability, x, full(x, t)
         )

@@ -59,7 +59,7 @@ def simple_loss(
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
         schedule.noisy(x_0, t, eps),
-        schedule.at(schedule.alpha_bar, t, x_0),
+        schedule.exact_alpha_bar_at(t, x_0),
     )
     out = model(x_t, t, drop_labels(y, draw, p_uncond))
     if out.shape != x_0.shape:
@@ -68,10 +68,9 @@ def simple_loss(
             f"{tuple(out.shape)}"
         )
     if weight is None:
-        return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
-    return (
-        weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()
-    ).mean()
+        return (out - prediction.target(x_0, eps, alpha_bar).to(x_0)).square().mean()
+    error = prediction.x_0(x_t, out, alpha_bar).to(x_0) - x_0
+    return (weight(alpha_bar).to(x_0) * error.square()).mean()
 
 
 # ---------- the variational bound ----------
@@ -94,13 +93,12 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     std, half = variance.sqrt(), 1 / 255
     above = torch.where(x > 0.999, torch.inf, (x + half - mean) / std)
     below = torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)
-    # count from the nearer tail: the difference of two numbers near 1 would lose its
-    # digits
+    # count from the nearer tail, by erfc: the difference of two numbers near 1 would
+    # lose its digits
     flip = below > 0
     upper, lower = torch.where(flip, -below, above), torch.where(flip, -above, below)
-    return (
-        (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12).log()
-    )
+    twice = torch.erfc(-upper / math.sqrt(2)) - torch.erfc(-lower / math.sqrt(2))
+    return (twice / 2).clamp(min=1e-12).log()
 
 
 def vlb_term(
@@ -162,7 +160,7 @@ def hybrid_loss(
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
         schedule.noisy(x_0, t, eps),
-        schedule.at(schedule.alpha_bar, t, x_0),
+        schedule.exact_alpha_bar_at(t, x_0),
     )
     both = model(x_t, t, drop_labels(y, draw, p_uncond))  # (B, 2C, H, W)
     if both.shape != (len(x_0), 2 * x_0.shape[1], *x_0.shape[2:]):
@@ -171,7 +169,7 @@ def hybrid_loss(
             f"{tuple(both.shape)}"
         )
     out, share = both.chunk(2, dim=1)
-    simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
+    simple = (out - prediction.target(x_0, eps, alpha_bar).to(x_0)).square().mean()
     denoised = Denoised(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     # of one step, and there are T
     bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoised).mean()

@@ -54,7 +54,8 @@ def denoiser(
 
     def denoise(x_t: Tensor, t: Tensor) -> Denoised:
         out, C = model(x_t, t, y), x_t.shape[1]
-        x_0 = prediction.x_0(x_t, out[:, :C], schedule.alpha_bar_at(t, x_t))
+        alpha_bar = schedule.exact_alpha_bar_at(t, x_t)
+        x_0 = prediction.x_0(x_t, out[:, :C], alpha_bar).to(x_t)
         share = (out[:, C:] + 1) / 2 if out.shape[1] == 2 * C else None
         return Denoised(x_0.clamp(-1, 1) if clip else x_0, share)
 

@@ -70,6 +70,13 @@ class Schedule:
         return (1 - self.beta).cumprod(dim=0)
 
     @cached_property
+    def one_minus_alpha_bar(self) -> Tensor:
+        """(T,): the variance of the noise. Of an alpha_bar near 1 that is rounded first
+        the difference keeps few digits.
+        """
+        return 1 - self.alpha_bar
+
+    @cached_property
     def alpha_bar_before(self) -> Tensor:
         """(T,): alpha_bar of the step before t; the data's is 1."""
         return torch.cat([torch.ones_like(self.beta[:1]), self.alpha_bar[:-1]])
@@ -108,12 +115,23 @@ class Schedule:
         )
         return torch.lerp(below, above, (t - low).to(like).view_as(below)).sigmoid()
 
+    def exact_alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
+        """The same in float64, for 1 - alpha_bar keeps its digits there; only an Apple
+        GPU, which has none, rounds as `like` does.
+        """
+        return self.alpha_bar_at(
+            t, like if like.device.type == "mps" else like.double()
+        )
+
     def noisy(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t straight from x_0 (B, …): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t)
         eps. Ho et al. (2020, eq. 4).
         """
-        alpha_bar = self.at(self.alpha_bar, t, x_0)
-        return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+        alpha_bar, variance = (
+            self.at(values, t, x_0)
+            for values in (self.alpha_bar, self.one_minus_alpha_bar)
+        )
+        return alpha_bar.sqrt() * x_0 + variance.sqrt() * eps
 
     def steps_of(self, t: Tensor, like: Tensor) -> Step:
         """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used
@@ -213,7 +231,7 @@ def even(T: int, n: int) -> list[int]:
 @dataclass(frozen=True)
 class Prediction:
     """What a network learns to predict of x_t, and how x_0 follows from it. alpha_bar
-    is (B, 1, …).
+    is (B, 1, …), in float64 where what is predicted shall keep its digits.
     """
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, eps, alpha_bar)

@@ -359,3 +359,16 @@ def test_more_noise_than_there_is_room_for_is_refused(eta):
     )
     with pytest.raises(ValueError, match="expected eta from 0 to 1"):
         next(walk)
+
+
+@pytest.mark.parametrize("prediction", [EPS, X_0, V])
+@pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(4000)])
+def test_near_the_data_a_float32_denoiser_says_what_a_float64_one_says(
+    prediction, beta
+):
+    chain, t = Schedule(beta), torch.tensor([0, 1, 2])
+    x_t, out = torch.randn(2, 3, 50, generator=generator(), dtype=torch.float32)
+    denoise = denoiser(lambda x, t, y: out.to(x), chain, prediction, clip=False)
+    exact, found = denoise(x_t.double(), t).x_0, denoise(x_t, t).x_0
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().max() < 3e-7  # of numbers up to 3

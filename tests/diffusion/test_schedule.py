@@ -212,3 +212,18 @@ def test_only_the_step_to_the_data_borrows_its_variance_on_an_uneven_walk():
     walk = [step for _, step in Schedule(linear_beta()).walk([101, 100, 99, 50])]
     assert all(step.beta_tilde_clipped == step.beta_tilde for step in walk[:-1])
     assert walk[-1].beta_tilde_clipped == walk[-2].beta_tilde
+
+
+NEAR_THE_DATA = torch.tensor([0, 1, 2])
+long_chains = pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(4000)])
+
+
+@long_chains
+def test_the_little_noise_of_the_first_steps_keeps_its_digits_in_float32(beta):
+    """1 - alpha_bar of an alpha_bar that is rounded first is wrong by up to 7e-4."""
+    chain, one = Schedule(beta), torch.ones(3, 1)
+    noise = chain.noisy(torch.zeros(3, 1), NEAR_THE_DATA, one)[:, 0]
+    exact = (1 - chain.alpha_bar[NEAR_THE_DATA]).sqrt()
+    assert ((noise.double() - exact) / exact).abs().max() < 2e-7
+    exact_alpha_bar = chain.exact_alpha_bar_at(NEAR_THE_DATA.float(), one)
+    assert torch.allclose((1 - exact_alpha_bar[:, 0]).sqrt(), exact, rtol=1e-9, atol=0)

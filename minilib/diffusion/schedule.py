@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from minilib.runtime import require_range, require_shape
+
 
 def linear_beta(T: int = 1000) -> Tensor:
     """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et
@@ -93,14 +95,19 @@ class Schedule:
 
     def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
         """The values (T,) of the steps t (B,), shaped (B, 1, …) to be multiplied with
-        `like` (B, …).
+        `like` (B, …). Raises ValueError for steps that the chain does not have.
         """
-        if t.shape != like.shape[:1]:
-            raise ValueError(
-                f"expected t of shape ({len(like)},), got {tuple(t.shape)}"
-            )
+        self.require_steps(t, like)
         table = placed(values, like.dtype, like.device)
-        return table[t].view(-1, *[1] * (like.ndim - 1))
+        # not table[t], which takes -1 for the last step
+        return table.gather(0, t.long()).view(-1, *[1] * (like.ndim - 1))
+
+    def require_steps(self, t: Tensor, like: Tensor) -> None:
+        """Raise ValueError unless t are steps of this chain, one for each row of
+        `like`.
+        """
+        require_shape("t", t, (len(like),))
+        require_range("steps t", t, 0, self.T - 1)
 
     def alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
         """alpha_bar of the steps t (B,), shaped like `at`. Between two steps
@@ -108,6 +115,7 @@ class Schedule:
         """
         if not t.is_floating_point():
             return self.at(self.alpha_bar, t, like)
+        self.require_steps(t, like)
         low = t.long()
         below, above = (
             self.at(self.log_snr, at, like)

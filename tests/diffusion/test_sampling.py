@@ -372,3 +372,15 @@ def test_near_the_data_a_float32_denoiser_says_what_a_float64_one_says(
     exact, found = denoise(x_t.double(), t).x_0, denoise(x_t, t).x_0
     assert found.dtype == torch.float32
     assert (found - exact).abs().max() < 3e-7  # of numbers up to 3
+
+
+@pytest.mark.parametrize("t", [-1, 1000])
+def test_a_denoiser_knows_the_steps_of_its_chain_alone(t):
+    denoise = denoiser(lambda x, t, y: x, CHAIN, X_0)
+    with pytest.raises(
+        ValueError,
+        match=f"expected steps t from 0 to 999, got 5 to {t}"
+        if t > 0
+        else "expected steps t from 0 to 999, got -1 to 5",
+    ):
+        denoise(torch.zeros(2, 1, 2, 2), torch.tensor([5, t]))

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minilib.diffusion import schedule
 from minilib.diffusion.schedule import (
     EPS,
     X_0,
@@ -227,3 +228,23 @@ def test_the_little_noise_of_the_first_steps_keeps_its_digits_in_float32(beta):
     assert ((noise.double() - exact) / exact).abs().max() < 2e-7
     exact_alpha_bar = chain.exact_alpha_bar_at(NEAR_THE_DATA.float(), one)
     assert torch.allclose((1 - exact_alpha_bar[:, 0]).sqrt(), exact, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1000, 5000, -0.5, 999.5, float("nan")])
+def test_steps_that_the_chain_does_not_have_are_refused(wrong):
+    """-1 would be the last step, and a fraction of 0 the first."""
+    chain, x, t = Schedule(linear_beta()), torch.zeros(2, 1), torch.tensor([0, wrong])
+    message = rf"expected steps t from 0 to 999, got .*{wrong}"
+    asked = [chain.alpha_bar_at, chain.exact_alpha_bar_at]
+    if isinstance(wrong, int):
+        asked += [lambda t, x: chain.noisy(x, t, x), chain.steps_of]
+    for ask in asked:
+        with pytest.raises(ValueError, match=message):
+            ask(t, x)
+
+
+def test_where_a_gpu_is_not_asked_a_step_of_minus_1_is_still_no_other_step(monkeypatch):
+    monkeypatch.setattr(schedule, "require_range", lambda *args: None)
+    chain = Schedule(linear_beta())
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        chain.noisy(torch.zeros(1, 1), torch.tensor([-1]), torch.zeros(1, 1))

@@ -167,7 +167,9 @@ def require_range(what: str, values: Tensor, low: float, high: float) -> None:
 def require_shape(what: str, x: Tensor, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless x is of that very shape: another one might broadcast."""
     if x.shape != shape:
-        raise ValueError(f"expected {what} of shape {shape}, got {tuple(x.shape)}")
+        raise ValueError(
+            f"expected {what} of shape {tuple(shape)}, got {tuple(x.shape)}"
+        )
 
 
 def require_sizes(config: object, names: str, least: int = 1) -> None:
@@ -180,6 +182,21 @@ def require_sizes(config: object, names: str, least: int = 1) -> None:
             raise ValueError(
                 f"expected {name} to be a whole number from {least} up, got {size!r}"
             )
+
+
+def require_share(what: str, value: float) -> None:
+    """Raise ValueError unless a share of a whole is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected {what} from 0 to 1, got {value}")
+
+
+def require_generator(generator: torch.Generator) -> None:
+    """Raise ValueError for a seed or anything else in a generator's place."""
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            "expected a generator, such as torch.Generator().manual_seed(0), got "
+            f"{generator!r}"
+        )
 
 
 def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:

@@ -14,11 +14,19 @@ from minilib.diffusion.sampling import (
     Denoised,
     Denoiser,
     Variance,
+    denoised_by,
     full,
     learned_variance,
     noise_like,
 )
-from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
+from minilib.diffusion.schedule import (
+    EPS,
+    Prediction,
+    Schedule,
+    Step,
+    require_prediction,
+)
+from minilib.runtime import require_shape, require_share
 from minilib.train import Draw
 
 
@@ -26,6 +34,7 @@ def drop_labels(y: Tensor | None, draw: Draw, p_uncond: float) -> Tensor | None:
     """Labels y (B,) with a share `p_uncond` of them replaced by -1, which tells the
     network nothing.
     """
+    require_share("p_uncond", p_uncond)
     return None if y is None else torch.where(draw.uniform() < p_uncond, -1, y)
 
 
@@ -55,6 +64,7 @@ def simple_loss(
     that the network also learns to draw without. Raises ValueError when what the
     network puts out is not of x_0's shape.
     """
+    require_prediction(prediction)
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
@@ -88,8 +98,10 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """log of what N(mean, variance) gives to the bin of each pixel of x, one of 256
     greys. Ho et al. (2020, eq. 13).
 
-    The first and the last bin reach to infinity.
+    The first and the last bin reach to infinity. Raises ValueError unless the mean is
+    of the shape of x.
     """
+    require_shape("the mean", mean, x.shape)
     std, half = variance.sqrt(), 1 / 255
     above = torch.where(x > 0.999, torch.inf, (x + half - mean) / std)
     below = torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)
@@ -156,6 +168,7 @@ def hybrid_loss(
     Nichol and Dhariwal (2021, eq. 16). Raises ValueError when what the network puts out
     is not of x_0's shape, with twice its channels.
     """
+    require_prediction(prediction)
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
@@ -195,7 +208,6 @@ def bound_by_step(
     for step in steps:
         t = full(x_0, step)
         x_t = schedule.noisy(x_0, t, noise_like(x_0, generator))
-        terms.append(
-            vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoise(x_t, t), variance)
-        )
+        denoised, back = denoised_by(denoise, x_t, t), schedule.steps_of(t, x_0)
+        terms.append(vlb_term(back, x_0, x_t, denoised, variance))
     return torch.stack(terms)

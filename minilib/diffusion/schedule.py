@@ -98,6 +98,8 @@ class Schedule:
         `like` (B, …). Raises ValueError for steps that the chain does not have.
         """
         self.require_steps(t, like)
+        if t.is_floating_point():
+            raise ValueError(f"expected whole steps t, got {t.dtype}")
         table = placed(values, like.dtype, like.device)
         # not table[t], which takes -1 for the last step
         return table.gather(0, t.long()).view(-1, *[1] * (like.ndim - 1))
@@ -133,8 +135,9 @@ class Schedule:
 
     def noisy(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t straight from x_0 (B, …): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t)
-        eps. Ho et al. (2020, eq. 4).
+        eps. Ho et al. (2020, eq. 4). Raises ValueError unless eps is of x_0's shape.
         """
+        require_shape("eps", eps, x_0.shape)
         alpha_bar, variance = (
             self.at(values, t, x_0)
             for values in (self.alpha_bar, self.one_minus_alpha_bar)
@@ -155,8 +158,14 @@ class Schedule:
         """Each of these falling steps, with the way back to the next, or to the data.
         Nichol and Dhariwal (2021, §4).
 
-        Raises ValueError unless the steps fall from at most T - 1 to at least 0.
+        Raises ValueError unless it is a list, and falls from at most T - 1 to at
+        least 0.
         """
+        if not isinstance(steps, list) or not all(isinstance(t, int) for t in steps):
+            raise ValueError(
+                "expected a list of whole steps, such as trailing(1000, 20), got "
+                f"{steps!r}"
+            )
         if (
             not steps
             or steps[0] >= self.T
@@ -244,6 +253,15 @@ class Prediction:
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, eps, alpha_bar)
     x_0: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, output, alpha_bar)
+
+
+def require_prediction(prediction: Prediction) -> None:
+    """Raise ValueError unless it says what a network predicts, and how x_0 follows."""
+    if not all(hasattr(prediction, name) for name in ("target", "x_0")):
+        raise ValueError(
+            "expected a prediction, EPS, X_0 or V of minilib.diffusion.schedule, got "
+            f"{prediction!r}"
+        )
 
 
 EPS = Prediction(  # the noise: Ho et al. (2020, eq. 14)

@@ -292,3 +292,10 @@ def test_mixing_x_0_is_mixing_eps():
     assert torch.allclose(
         mixed, w * eps(conditional(x, t)) - (w - 1) * eps(unconditional(x, t))
     )
+
+
+def test_one_number_for_all_pictures_is_no_log_probability():
+    with pytest.raises(
+        ValueError, match=r"log-probabilities of shape \(4,\), got \(4, 4"
+    ):
+        input_gradient(lambda x_t, t: x_t @ x_t.T, noise(4), torch.zeros(4))

@@ -333,3 +333,18 @@ def of_a_normal(low, high):
     if low > 0:
         low, high = -high, -low
     return (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2))) / 2
+
+
+@pytest.mark.parametrize("loss", [simple_loss, hybrid_loss])
+def test_what_a_loss_cannot_mean_is_refused(loss):
+    x, y = torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])
+    model = lambda x_t, t, y: x_t  # noqa: E731
+    with pytest.raises(ValueError, match=r"expected a prediction, .*got 'v'"):
+        loss(model, x, draw=draw(2), schedule=CHAIN, prediction="v")
+    with pytest.raises(ValueError, match="expected p_uncond from 0 to 1, got 10"):
+        loss(model, x, y, draw=draw(2), schedule=CHAIN, p_uncond=10)
+
+
+def test_a_mean_that_would_broadcast_over_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"the mean of shape \(2, 3\), got \(2, 1\)"):
+        pixel_log_likelihood(torch.zeros(2, 3), torch.zeros(2, 1), torch.tensor(1.0))

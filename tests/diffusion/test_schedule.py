@@ -248,3 +248,12 @@ def test_where_a_gpu_is_not_asked_a_step_of_minus_1_is_still_no_other_step(monke
     chain = Schedule(linear_beta())
     with pytest.raises(RuntimeError, match="out of bounds"):
         chain.noisy(torch.zeros(1, 1), torch.tensor([-1]), torch.zeros(1, 1))
+
+
+def test_noise_of_another_shape_and_fractions_of_steps_are_refused():
+    chain, x, t = Schedule(linear_beta()), torch.zeros(3, 2), torch.tensor([0, 1, 2])
+    for eps in (x[:1], x[:, :1]):
+        with pytest.raises(ValueError, match=r"expected eps of shape \(3, 2\), got"):
+            chain.noisy(x, t, eps)
+    with pytest.raises(ValueError, match=r"expected whole steps t, got torch.float32"):
+        chain.noisy(x, t.float(), x)

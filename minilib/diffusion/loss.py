@@ -113,6 +113,18 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return (twice / 2).clamp(min=1e-12).log()
 
 
+def beside(
+    step: Step, x_0: Tensor, x_t: Tensor, denoised: Denoised
+) -> tuple[Tensor, Tensor, Denoised]:
+    """The same, on the device of the step's numbers: of an Apple GPU that is the
+    CPU.
+    """
+    device = step.now.device
+    x_0, x_t, guess = (x.to(device) for x in (x_0, x_t, denoised.x_0))
+    share = None if denoised.share is None else denoised.share.to(device)
+    return x_0, x_t, Denoised(guess, share)
+
+
 def vlb_term(
     step: Step,
     x_0: Tensor,
@@ -124,8 +136,9 @@ def vlb_term(
     Nichol and Dhariwal (2021, eq. 4-7).
 
     KL(q(x_before | x_t, x_0) || p(x_before | x_t)), and for the step to the data -log
-    p(x_0 | x_t).
+    p(x_0 | x_t). Computed where the step's numbers are.
     """
+    x_0, x_t, denoised = beside(step, x_0, x_t, denoised)
     mean_q, mean_p, variance_p = (
         step.mean(x_t, x_0),
         step.mean(x_t, denoised.x_0),
@@ -186,7 +199,7 @@ def hybrid_loss(
     denoised = Denoised(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     # of one step, and there are T
     bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoised).mean()
-    return simple + 0.001 * schedule.T * bound
+    return simple + (0.001 * schedule.T * bound).to(simple)
 
 
 @torch.no_grad()

@@ -267,7 +267,7 @@ def probability_flow(
         calls += 1
         alpha_bar = torch.tensor(1 / (1 + sigma**2), dtype=torch.float64)
         t = float(np.interp(math.log(sigma), np.log(sigmas), np.arange(schedule.T)))
-        x_t = alpha_bar.sqrt() * torch.from_numpy(u).to(x).view_as(x)
+        x_t = alpha_bar.sqrt() * torch.from_numpy(u).to(x.dtype).to(x).view_as(x)
         eps = noise_in(x_t, denoised_by(denoise, x_t, full(x, t)).x_0, alpha_bar)
         return eps.cpu().double().numpy().ravel()
 
@@ -276,7 +276,8 @@ def probability_flow(
         slope, (sigmas[-1], sigmas[0]), start, rtol=tolerance, atol=tolerance
     )
     x_1 = (
-        torch.from_numpy(done.y[:, -1]).to(x).view_as(x) * schedule.alpha_bar[0].sqrt()
+        torch.from_numpy(done.y[:, -1]).to(x.dtype).to(x).view_as(x)
+        * schedule.alpha_bar[0].sqrt()
     )
     return denoised_by(denoise, x_1, full(x, 0)).x_0, calls + 1
 

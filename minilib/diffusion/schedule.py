@@ -146,8 +146,10 @@ class Schedule:
 
     def steps_of(self, t: Tensor, like: Tensor) -> Step:
         """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used
-        with `like` (B, …). T ≥ 2.
+        with `like` (B, …). T ≥ 2. Of an Apple GPU, which has no float64, on the CPU.
         """
+        if like.device.type == "mps":
+            t, like = t.cpu(), like.cpu()
         now, then = (
             self.at(values, t, like.double())
             for values in (self.alpha_bar, self.alpha_bar_before)

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from minilib import runtime
-from minilib.train.batches import Batch, Draw, generator
+from minilib.train.batches import Batch, Draw, generator, require_batches
 from minilib.train.players import Loss, Player, frozen, join_processes
 from minilib.weights import read_tensors, write_tensors
 
@@ -279,6 +279,7 @@ def fit(
     processes, OSError when the checkpoint cannot be written, FloatingPointError when
     the loss stops being finite (nothing is saved then).
     """
+    require_batches(batches)
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
            "warmup": min(warmup, steps // 2)}  # fmt: skip
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}

@@ -230,6 +230,7 @@ class Trainer:
         """Take the steps that are left. A checkpoint is written first of all, so that a
         bad path costs no training.
         """
+        require_batches(batches)
         steps = self.run["steps"]
         if checkpoint is not None:
             self.load(checkpoint) if checkpoint.exists() else self.save(checkpoint)
@@ -279,7 +280,6 @@ def fit(
     processes, OSError when the checkpoint cannot be written, FloatingPointError when
     the loss stops being finite (nothing is saved then).
     """
-    require_batches(batches)
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
            "warmup": min(warmup, steps // 2)}  # fmt: skip
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}

@@ -176,6 +176,53 @@ def report() -> str:
     return f"{machine()} · {budget_name()} budget"
 
 
+def require_range(what: str, values: Tensor, low: float, high: float) -> None:
+    """Raise ValueError unless all values are from low to high. A GPU that trains is not
+    asked, since each answer means to wait for it.
+    """
+    waits = values.device.type != "cpu" and torch.is_grad_enabled()
+    if waits or values.numel() == 0:
+        return
+    least, most = values.min().item(), values.max().item()
+    if not low <= least <= most <= high:
+        raise ValueError(f"expected {what} from {low} to {high}, got {least} to {most}")
+
+
+def require_shape(what: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless x is of that very shape: another one might broadcast."""
+    if x.shape != shape:
+        raise ValueError(
+            f"expected {what} of shape {tuple(shape)}, got {tuple(x.shape)}"
+        )
+
+
+def require_sizes(config: object, names: str, least: int = 1) -> None:
+    """Raise ValueError unless these fields of a config, in one string, are at least
+    that, and whole.
+    """
+    for name in names.split():
+        size = getattr(config, name)
+        if not isinstance(size, int) or size < least:
+            raise ValueError(
+                f"expected {name} to be a whole number from {least} up, got {size!r}"
+            )
+
+
+def require_share(what: str, value: float) -> None:
+    """Raise ValueError unless a share of a whole is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected {what} from 0 to 1, got {value}")
+
+
+def require_generator(generator: torch.Generator) -> None:
+    """Raise ValueError for a seed or anything else in a generator's place."""
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(
+            "expected a generator, such as torch.Generator().manual_seed(0), got "
+            f"{generator!r}"
+        )
+
+
 def require_images(x: Tensor, shape: tuple[int, int, int]) -> None:
     """Raise ValueError unless x is a batch of floating-point pictures of that shape (C,
     H, W).

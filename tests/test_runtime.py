@@ -198,3 +198,21 @@ def test_require_images_lets_pictures_pass():
     assert (
         require_images(torch.zeros(0, 1, 4, 4, dtype=torch.float64), (1, 4, 4)) is None
     )
+
+
+@pytest.mark.parametrize("values", [[0, -1], [5, 0], [2.5, float("nan")]])
+def test_require_range_says_the_range_and_what_was_found(values):
+    with pytest.raises(ValueError, match="expected steps t from 0 to 4, got"):
+        runtime.require_range("steps t", torch.tensor(values), 0, 4)
+
+
+def test_require_range_lets_its_ends_and_nothing_pass():
+    runtime.require_range("steps t", torch.tensor([0, 4]), 0, 4)
+    runtime.require_range("steps t", torch.tensor([]), 0, 4)
+
+
+def test_require_range_does_not_make_a_training_wait_for_its_gpu():
+    far = torch.empty(3, device="meta")  # where to look is an error
+    runtime.require_range("steps t", far, 0, 4)
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        runtime.require_range("steps t", far, 0, 4)

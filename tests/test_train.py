@@ -851,3 +851,14 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     undisturbed = read_tensors(whole)[0]
     assert disturbed.keys() == undisturbed.keys()
     assert all(torch.equal(disturbed[k], undisturbed[k]) for k in disturbed)
+
+
+@pytest.mark.parametrize("batches", [[(torch.zeros(2, 1),)], None])
+def test_a_data_loader_is_no_function_of_the_step(batches):
+    if batches is None:
+        data = torch.utils.data.TensorDataset(torch.zeros(4, 1))
+        batches = torch.utils.data.DataLoader(data, batch_size=2)
+    with pytest.raises(
+        ValueError, match=rf"as a function of the step.*got a {type(batches).__name__}"
+    ):
+        fit(torch.nn.Linear(1, 1), lambda m, x: m(x).mean(), batches, steps=1)

@@ -10,20 +10,26 @@ from torch import Tensor
 from minilib.diffusion.sampling import (
     Denoised,
     Denoiser,
+    denoised_by,
     full,
+    learned_variance,
     noise_like,
-    small_variance,
 )
 from minilib.diffusion.schedule import Schedule
+from minilib.runtime import require_shape
 
 LogProbability = Callable[[Tensor, Tensor], Tensor]  # x_t (B, …), t (B,) → (B,)
 
 
 def input_gradient(log_probability: LogProbability, x_t: Tensor, t: Tensor) -> Tensor:
-    """The gradient of log_probability(x_t, t) in x_t: (B, …)."""
+    """The gradient of log_probability(x_t, t) in x_t: (B, …). Raises ValueError unless
+    that is one number a picture.
+    """
     with torch.enable_grad():
         at = x_t.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(log_probability(at, t).sum(), at)
+        log_p = log_probability(at, t)
+        require_shape("log-probabilities", log_p, (len(x_t),))
+        (slope,) = torch.autograd.grad(log_p.sum(), at)
     return slope
 
 
@@ -38,10 +44,10 @@ def guided(
     """
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
-        denoised, alpha_bar = denoise(x_t, t), schedule.alpha_bar_at(t, x_t)
-        shift = (
-            (1 - alpha_bar) / alpha_bar.sqrt() * input_gradient(log_probability, x_t, t)
-        )
+        denoised = denoised_by(denoise, x_t, t)
+        alpha_bar = schedule.exact_alpha_bar_at(t, x_t)
+        reach = ((1 - alpha_bar) / alpha_bar.sqrt()).to(x_t)
+        shift = reach * input_gradient(log_probability, x_t, t)
         return Denoised(denoised.x_0 + s * shift, denoised.share)
 
     return denoise_guided if s else denoise
@@ -61,11 +67,14 @@ def ancestral_guided(
     and Nichol (2021, algorithm 1).
 
     The gradient is taken at x_t, as in their algorithm and code; their derivation takes
-    it at the mean.
+    it at the mean. The variance is the network's where it learned one, else beta_tilde.
+    So the step to the data, which adds no noise, moves the mean by a learned variance,
+    and else not at all: beta_tilde is 0 there.
     """
     for t, step in schedule.walk(steps):
-        denoised = denoise(x, full(x, t))
-        sigma2 = small_variance(step, denoised)
+        denoised = denoised_by(denoise, x, full(x, t))
+        learned = denoised.share is not None
+        sigma2 = learned_variance(step, denoised) if learned else step.beta_tilde
         x = step.mean(x, denoised.x_0) + s * sigma2 * input_gradient(
             log_probability, x, full(x, t)
         )
@@ -90,13 +99,13 @@ def classifier_free(
 
     def denoise_guided(x_t: Tensor, t: Tensor) -> Denoised:
         if w == 0:
-            denoised = unconditional(x_t, t)
+            denoised = denoised_by(unconditional, x_t, t)
             return Denoised(denoised.x_0.clamp(-1, 1), denoised.share)
-        denoised = conditional(x_t, t)
+        denoised = denoised_by(conditional, x_t, t)
         x_0 = (
             denoised.x_0
             if w == 1
-            else torch.lerp(unconditional(x_t, t).x_0, denoised.x_0, w)
+            else torch.lerp(denoised_by(unconditional, x_t, t).x_0, denoised.x_0, w)
         )
         return Denoised(x_0.clamp(-1, 1), denoised.share)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minilib.diffusion.sampling import Denoised, Denoiser
+from minilib.diffusion.sampling import Denoised, Denoiser, denoised_by
+from minilib.runtime import require_shape
 from minilib.train import Draw
 
 
@@ -19,7 +20,9 @@ def keep_known(denoise: Denoiser, x_0: Tensor, known: Tensor) -> Denoiser:
     """
 
     def denoise_rest(x_t: Tensor, t: Tensor) -> Denoised:
-        denoised = denoise(x_t, t)
+        denoised = denoised_by(denoise, x_t, t)
+        require_shape("x_0", x_0, x_t.shape)
+        require_shape("known", known, (len(x_t), 1, *x_t.shape[2:]))
         return Denoised(torch.where(known, x_0, denoised.x_0), denoised.share)
 
     return denoise_rest

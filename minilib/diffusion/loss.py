@@ -14,11 +14,19 @@ from minilib.diffusion.sampling import (
     Denoised,
     Denoiser,
     Variance,
+    denoised_by,
     full,
     learned_variance,
     noise_like,
 )
-from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
+from minilib.diffusion.schedule import (
+    EPS,
+    Prediction,
+    Schedule,
+    Step,
+    require_prediction,
+)
+from minilib.runtime import require_shape, require_share
 from minilib.train import Draw
 
 
@@ -26,6 +34,7 @@ def drop_labels(y: Tensor | None, draw: Draw, p_uncond: float) -> Tensor | None:
     """Labels y (B,) with a share `p_uncond` of them replaced by -1, which tells the
     network nothing.
     """
+    require_share("p_uncond", p_uncond)
     return None if y is None else torch.where(draw.uniform() < p_uncond, -1, y)
 
 
@@ -55,11 +64,12 @@ def simple_loss(
     that the network also learns to draw without. Raises ValueError when what the
     network puts out is not of x_0's shape.
     """
+    require_prediction(prediction)
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
         schedule.noisy(x_0, t, eps),
-        schedule.at(schedule.alpha_bar, t, x_0),
+        schedule.exact_alpha_bar_at(t, x_0),
     )
     out = model(x_t, t, drop_labels(y, draw, p_uncond))
     if out.shape != x_0.shape:
@@ -68,10 +78,9 @@ def simple_loss(
             f"{tuple(out.shape)}"
         )
     if weight is None:
-        return (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
-    return (
-        weight(alpha_bar) * (prediction.x_0(x_t, out, alpha_bar) - x_0).square()
-    ).mean()
+        return (out - prediction.target(x_0, eps, alpha_bar).to(x_0)).square().mean()
+    error = prediction.x_0(x_t, out, alpha_bar).to(x_0) - x_0
+    return (weight(alpha_bar).to(x_0) * error.square()).mean()
 
 
 # ---------- the variational bound ----------
@@ -89,18 +98,31 @@ def pixel_log_likelihood(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """log of what N(mean, variance) gives to the bin of each pixel of x, one of 256
     greys. Ho et al. (2020, eq. 13).
 
-    The first and the last bin reach to infinity.
+    The first and the last bin reach to infinity. Raises ValueError unless the mean is
+    of the shape of x.
     """
+    require_shape("the mean", mean, x.shape)
     std, half = variance.sqrt(), 1 / 255
     above = torch.where(x > 0.999, torch.inf, (x + half - mean) / std)
     below = torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)
-    # count from the nearer tail: the difference of two numbers near 1 would lose its
-    # digits
+    # count from the nearer tail, by erfc: the difference of two numbers near 1 would
+    # lose its digits
     flip = below > 0
     upper, lower = torch.where(flip, -below, above), torch.where(flip, -above, below)
-    return (
-        (torch.special.ndtr(upper) - torch.special.ndtr(lower)).clamp(min=1e-12).log()
-    )
+    twice = torch.erfc(-upper / math.sqrt(2)) - torch.erfc(-lower / math.sqrt(2))
+    return (twice / 2).clamp(min=1e-12).log()
+
+
+def beside(
+    step: Step, x_0: Tensor, x_t: Tensor, denoised: Denoised
+) -> tuple[Tensor, Tensor, Denoised]:
+    """The same, on the device of the step's numbers: of an Apple GPU that is the
+    CPU.
+    """
+    device = step.now.device
+    x_0, x_t, guess = (x.to(device) for x in (x_0, x_t, denoised.x_0))
+    share = None if denoised.share is None else denoised.share.to(device)
+    return x_0, x_t, Denoised(guess, share)
 
 
 def vlb_term(
@@ -114,8 +136,9 @@ def vlb_term(
     Nichol and Dhariwal (2021, eq. 4-7).
 
     KL(q(x_before | x_t, x_0) || p(x_before | x_t)), and for the step to the data -log
-    p(x_0 | x_t).
+    p(x_0 | x_t). Computed where the step's numbers are.
     """
+    x_0, x_t, denoised = beside(step, x_0, x_t, denoised)
     mean_q, mean_p, variance_p = (
         step.mean(x_t, x_0),
         step.mean(x_t, denoised.x_0),
@@ -158,11 +181,12 @@ def hybrid_loss(
     Nichol and Dhariwal (2021, eq. 16). Raises ValueError when what the network puts out
     is not of x_0's shape, with twice its channels.
     """
+    require_prediction(prediction)
     t = (draw.uniform() * schedule.T).long()  # (B,)
     eps = draw.normal(*x_0.shape[1:])
     x_t, alpha_bar = (
         schedule.noisy(x_0, t, eps),
-        schedule.at(schedule.alpha_bar, t, x_0),
+        schedule.exact_alpha_bar_at(t, x_0),
     )
     both = model(x_t, t, drop_labels(y, draw, p_uncond))  # (B, 2C, H, W)
     if both.shape != (len(x_0), 2 * x_0.shape[1], *x_0.shape[2:]):
@@ -171,11 +195,11 @@ def hybrid_loss(
             f"{tuple(both.shape)}"
         )
     out, share = both.chunk(2, dim=1)
-    simple = (out - prediction.target(x_0, eps, alpha_bar)).square().mean()
+    simple = (out - prediction.target(x_0, eps, alpha_bar).to(x_0)).square().mean()
     denoised = Denoised(prediction.x_0(x_t, out.detach(), alpha_bar), (share + 1) / 2)
     # of one step, and there are T
     bound = vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoised).mean()
-    return simple + 0.001 * schedule.T * bound
+    return simple + (0.001 * schedule.T * bound).to(simple)
 
 
 @torch.no_grad()
@@ -197,7 +221,6 @@ def bound_by_step(
     for step in steps:
         t = full(x_0, step)
         x_t = schedule.noisy(x_0, t, noise_like(x_0, generator))
-        terms.append(
-            vlb_term(schedule.steps_of(t, x_0), x_0, x_t, denoise(x_t, t), variance)
-        )
+        denoised, back = denoised_by(denoise, x_t, t), schedule.steps_of(t, x_0)
+        terms.append(vlb_term(back, x_0, x_t, denoised, variance))
     return torch.stack(terms)

@@ -19,7 +19,14 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from minilib.diffusion.schedule import EPS, Prediction, Schedule, Step
+from minilib.diffusion.schedule import (
+    EPS,
+    Prediction,
+    Schedule,
+    Step,
+    require_prediction,
+)
+from minilib.runtime import require_generator, require_shape
 
 
 class Denoised(NamedTuple):
@@ -49,16 +56,47 @@ def denoiser(
 
     A network with twice as many channels out as in also predicts the variance:
     Nichol and Dhariwal (2021, eq. 15). Where x_0 was clipped, samplers derive eps from
-    what is left, as ADM's code does.
+    what is left, as ADM's code does. Raises ValueError for anything but a prediction,
+    and, when asked, for steps that are not of the schedule, and for an output with
+    other channels or of another size.
     """
+    require_prediction(prediction)
 
     def denoise(x_t: Tensor, t: Tensor) -> Denoised:
         out, C = model(x_t, t, y), x_t.shape[1]
-        x_0 = prediction.x_0(x_t, out[:, :C], schedule.alpha_bar_at(t, x_t))
+        require_once_or_twice(out, x_t)
+        alpha_bar = schedule.exact_alpha_bar_at(t, x_t)
+        x_0 = prediction.x_0(x_t, out[:, :C], alpha_bar).to(x_t)
         share = (out[:, C:] + 1) / 2 if out.shape[1] == 2 * C else None
         return Denoised(x_0.clamp(-1, 1) if clip else x_0, share)
 
     return denoise
+
+
+def require_once_or_twice(out: Tensor, x_t: Tensor) -> None:
+    """Raise ValueError unless a network puts out what it was given, (B, C, …), or twice
+    its channels.
+    """
+    B, C, *size = x_t.shape
+    if tuple(out.shape) not in ((B, C, *size), (B, 2 * C, *size)):
+        raise ValueError(
+            f"expected a network that puts out {(B, C, *size)} or "
+            f"{(B, 2 * C, *size)}, got {tuple(out.shape)}"
+        )
+
+
+def denoised_by(denoise: Denoiser, x_t: Tensor, t: Tensor) -> Denoised:
+    """What the denoiser predicts of x_t (B, …) at steps t (B,). Raises ValueError for
+    anything but a denoiser, and for an x_0 of another shape.
+    """
+    denoised = denoise(x_t, t)
+    if not hasattr(denoised, "x_0"):
+        raise ValueError(
+            "expected a denoiser, as denoiser(model, schedule, …) makes of a network, "
+            f"but what was given returns a {type(denoised).__name__}"
+        )
+    require_shape("a denoiser's x_0", denoised.x_0, x_t.shape)
+    return denoised
 
 
 def full(x: Tensor, t: float) -> Tensor:
@@ -68,8 +106,9 @@ def full(x: Tensor, t: float) -> Tensor:
 
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
     """Standard normal numbers of the shape of x, drawn where the generator is: a GPU
-    then gets what a CPU draws.
+    then gets what a CPU draws. Raises ValueError for anything but a generator.
     """
+    require_generator(generator)
     return torch.randn(
         x.shape, generator=generator, dtype=x.dtype, device=generator.device
     ).to(x.device)
@@ -126,7 +165,7 @@ def ancestral(
     section 4). The last adds no noise.
     """
     for t, step in schedule.walk(steps):
-        denoised = denoise(x, full(x, t))
+        denoised = denoised_by(denoise, x, full(x, t))
         x = step.mean(x, denoised.x_0)
         if step.then < 1:
             x = x + variance(step, denoised).sqrt() * noise_like(x, generator)
@@ -154,7 +193,7 @@ def ddim(
     if eta and generator is None:
         raise ValueError(f"eta = {eta} adds noise: pass a generator")
     for t, step in schedule.walk(steps):
-        x_0 = denoise(x, full(x, t)).x_0
+        x_0 = denoised_by(denoise, x, full(x, t)).x_0
         eps, sigma = noise_in(x, x_0, step.now), eta * step.beta_tilde.sqrt()
         x = step.then.sqrt() * x_0 + (1 - step.then - sigma**2).sqrt() * eps
         if generator is not None:
@@ -174,7 +213,7 @@ def ddim_encode(
     """
     upwards = schedule.walk(steps)[::-1]
     for (t, step), (_, higher) in pairwise(upwards):
-        x_0 = denoise(x, full(x, t)).x_0
+        x_0 = denoised_by(denoise, x, full(x, t)).x_0
         x = higher.now.sqrt() * x_0 + (1 - higher.now).sqrt() * noise_in(
             x, x_0, step.now
         )
@@ -195,7 +234,7 @@ def dpm_solver(
     half_log_snr = [(step.now / (1 - step.now)).log() / 2 for _, step in walk]
     before = x
     for i, (t, step) in enumerate(walk):
-        target = x_0 = denoise(x, full(x, t)).x_0
+        target = x_0 = denoised_by(denoise, x, full(x, t)).x_0
         if 0 < i < len(walk) - 1:
             last_h, h = (
                 half_log_snr[i] - half_log_snr[i - 1],
@@ -228,8 +267,8 @@ def probability_flow(
         calls += 1
         alpha_bar = torch.tensor(1 / (1 + sigma**2), dtype=torch.float64)
         t = float(np.interp(math.log(sigma), np.log(sigmas), np.arange(schedule.T)))
-        x_t = alpha_bar.sqrt() * torch.from_numpy(u).to(x).view_as(x)
-        eps = noise_in(x_t, denoise(x_t, full(x, t)).x_0, alpha_bar)
+        x_t = alpha_bar.sqrt() * torch.from_numpy(u).to(x.dtype).to(x).view_as(x)
+        eps = noise_in(x_t, denoised_by(denoise, x_t, full(x, t)).x_0, alpha_bar)
         return eps.cpu().double().numpy().ravel()
 
     start = x.cpu().double().numpy().ravel() * math.sqrt(1 + sigmas[-1] ** 2)
@@ -237,9 +276,10 @@ def probability_flow(
         slope, (sigmas[-1], sigmas[0]), start, rtol=tolerance, atol=tolerance
     )
     x_1 = (
-        torch.from_numpy(done.y[:, -1]).to(x).view_as(x) * schedule.alpha_bar[0].sqrt()
+        torch.from_numpy(done.y[:, -1]).to(x.dtype).to(x).view_as(x)
+        * schedule.alpha_bar[0].sqrt()
     )
-    return denoise(x_1, full(x, 0)).x_0, calls + 1
+    return denoised_by(denoise, x_1, full(x, 0)).x_0, calls + 1
 
 
 def last(sampler: Iterable[Tensor], steps: int | None = None, name: str = "") -> Tensor:

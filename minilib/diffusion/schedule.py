@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from minilib.runtime import require_range, require_shape
+
 
 def linear_beta(T: int = 1000) -> Tensor:
     """Variances that rise on a line from 0.1/T to 20/T, T > 20: (T,) in float64. Ho et
@@ -70,6 +72,13 @@ class Schedule:
         return (1 - self.beta).cumprod(dim=0)
 
     @cached_property
+    def one_minus_alpha_bar(self) -> Tensor:
+        """(T,): the variance of the noise. Of an alpha_bar near 1 that is rounded first
+        the difference keeps few digits.
+        """
+        return 1 - self.alpha_bar
+
+    @cached_property
     def alpha_bar_before(self) -> Tensor:
         """(T,): alpha_bar of the step before t; the data's is 1."""
         return torch.cat([torch.ones_like(self.beta[:1]), self.alpha_bar[:-1]])
@@ -86,14 +95,21 @@ class Schedule:
 
     def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
         """The values (T,) of the steps t (B,), shaped (B, 1, …) to be multiplied with
-        `like` (B, …).
+        `like` (B, …). Raises ValueError for steps that the chain does not have.
         """
-        if t.shape != like.shape[:1]:
-            raise ValueError(
-                f"expected t of shape ({len(like)},), got {tuple(t.shape)}"
-            )
+        self.require_steps(t, like)
+        if t.is_floating_point():
+            raise ValueError(f"expected whole steps t, got {t.dtype}")
         table = placed(values, like.dtype, like.device)
-        return table[t].view(-1, *[1] * (like.ndim - 1))
+        # not table[t], which takes -1 for the last step
+        return table.gather(0, t.long()).view(-1, *[1] * (like.ndim - 1))
+
+    def require_steps(self, t: Tensor, like: Tensor) -> None:
+        """Raise ValueError unless t are steps of this chain, one for each row of
+        `like`.
+        """
+        require_shape("t", t, (len(like),))
+        require_range("steps t", t, 0, self.T - 1)
 
     def alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
         """alpha_bar of the steps t (B,), shaped like `at`. Between two steps
@@ -101,6 +117,7 @@ class Schedule:
         """
         if not t.is_floating_point():
             return self.at(self.alpha_bar, t, like)
+        self.require_steps(t, like)
         low = t.long()
         below, above = (
             self.at(self.log_snr, at, like)
@@ -108,17 +125,31 @@ class Schedule:
         )
         return torch.lerp(below, above, (t - low).to(like).view_as(below)).sigmoid()
 
+    def exact_alpha_bar_at(self, t: Tensor, like: Tensor) -> Tensor:
+        """The same in float64, for 1 - alpha_bar keeps its digits there; only an Apple
+        GPU, which has none, rounds as `like` does.
+        """
+        return self.alpha_bar_at(
+            t, like if like.device.type == "mps" else like.double()
+        )
+
     def noisy(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t straight from x_0 (B, …): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t)
-        eps. Ho et al. (2020, eq. 4).
+        eps. Ho et al. (2020, eq. 4). Raises ValueError unless eps is of x_0's shape.
         """
-        alpha_bar = self.at(self.alpha_bar, t, x_0)
-        return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+        require_shape("eps", eps, x_0.shape)
+        alpha_bar, variance = (
+            self.at(values, t, x_0)
+            for values in (self.alpha_bar, self.one_minus_alpha_bar)
+        )
+        return alpha_bar.sqrt() * x_0 + variance.sqrt() * eps
 
     def steps_of(self, t: Tensor, like: Tensor) -> Step:
         """The steps back from t (B,) to t - 1, in float64, shaped (B, 1, …) to be used
-        with `like` (B, …). T ≥ 2.
+        with `like` (B, …). T ≥ 2. Of an Apple GPU, which has no float64, on the CPU.
         """
+        if like.device.type == "mps":
+            t, like = t.cpu(), like.cpu()
         now, then = (
             self.at(values, t, like.double())
             for values in (self.alpha_bar, self.alpha_bar_before)
@@ -129,8 +160,14 @@ class Schedule:
         """Each of these falling steps, with the way back to the next, or to the data.
         Nichol and Dhariwal (2021, §4).
 
-        Raises ValueError unless the steps fall from at most T - 1 to at least 0.
+        Raises ValueError unless it is a list, and falls from at most T - 1 to at
+        least 0.
         """
+        if not isinstance(steps, list) or not all(isinstance(t, int) for t in steps):
+            raise ValueError(
+                "expected a list of whole steps, such as trailing(1000, 20), got "
+                f"{steps!r}"
+            )
         if (
             not steps
             or steps[0] >= self.T
@@ -213,11 +250,20 @@ def even(T: int, n: int) -> list[int]:
 @dataclass(frozen=True)
 class Prediction:
     """What a network learns to predict of x_t, and how x_0 follows from it. alpha_bar
-    is (B, 1, …).
+    is (B, 1, …), in float64 where what is predicted shall keep its digits.
     """
 
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, eps, alpha_bar)
     x_0: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t, output, alpha_bar)
+
+
+def require_prediction(prediction: Prediction) -> None:
+    """Raise ValueError unless it says what a network predicts, and how x_0 follows."""
+    if not all(hasattr(prediction, name) for name in ("target", "x_0")):
+        raise ValueError(
+            "expected a prediction, EPS, X_0 or V of minilib.diffusion.schedule, got "
+            f"{prediction!r}"
+        )
 
 
 EPS = Prediction(  # the noise: Ho et al. (2020, eq. 14)

@@ -47,7 +47,7 @@ def previous(schedule: Schedule) -> Prediction:
     def shares(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
         """How much of x_0 and how much of x_t is in that mean."""
         step = schedule.steps_of(step_of(schedule, alpha_bar), alpha_bar)
-        one, none = torch.ones_like(alpha_bar), torch.zeros_like(alpha_bar)
+        one, none = torch.ones_like(step.now), torch.zeros_like(step.now)
         return step.mean(none, one).to(alpha_bar), step.mean(one, none).to(alpha_bar)
 
     def target(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from minilib.nets.layers import down, up
-from minilib.runtime import require_images
+from minilib.runtime import (
+    require_generator,
+    require_images,
+    require_shape,
+    require_sizes,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class AutoencoderConfig:
     size: int = 28
 
     def __post_init__(self) -> None:
+        require_sizes(self, "code_dim width channels size")
         if self.size % 4:
             raise ValueError(f"expected a size that 4 divides, got {self.size}")
 
@@ -118,9 +124,11 @@ class Autoencoder(nn.Module):
 
 def reconstruction_loss(model: nn.Module, x: Tensor) -> Tensor:
     """Mean squared error per pixel between x (B, C, H, W) and the model's
-    reconstruction of it: a scalar.
+    reconstruction of it: a scalar. Raises ValueError where that is of another shape.
     """
-    return (model(x) - x).square().mean()
+    out = model(x)
+    require_shape("a reconstruction", out, x.shape)
+    return (out - x).square().mean()
 
 
 def principal_components(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -151,6 +159,7 @@ def sample_fitted_gaussian(z: Tensor, n: int, generator: torch.Generator) -> Ten
     """
     if z.ndim != 2 or len(z) <= z.shape[1]:
         raise ValueError(f"expected z of shape (N, D) with N > D, got {tuple(z.shape)}")
+    require_generator(generator)
     # (D, D), root @ root.T is the covariance
     root = torch.linalg.cholesky(torch.cov(z.T).reshape(z.shape[1], -1))
     eps = torch.randn(n, z.shape[1], generator=generator, dtype=z.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib import runtime
-from minilib.runtime import require_images
+from minilib.runtime import require_images, require_range, require_shape
 from minilib.train import Draw
 
 
@@ -72,13 +72,16 @@ def jitter(
 
 def classification_loss(model: nn.Module, x: Tensor, y: Tensor, draw: Draw) -> Tensor:
     """Cross-entropy of the logits of jittered pictures x (B, 1, 28, 28) against labels
-    y (B,), smoothed by 0.05.
+    y (B,), smoothed by 0.05. Raises ValueError for a label of no class.
     """
-    return F.cross_entropy(model(jitter(x, draw)), y, label_smoothing=0.05)
+    logits = model(jitter(x, draw))
+    require_range("labels y", y, 0, logits.shape[1] - 1)
+    return F.cross_entropy(logits, y, label_smoothing=0.05)
 
 
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """The fraction of pictures x (N, 1, 28, 28) whose largest logit is at their label y
-    (N,).
+    (N,). Raises ValueError unless there is a label for each picture.
     """
+    require_shape("labels y", y, (len(x),))
     return float((runtime.in_blocks(model, x).argmax(dim=1) == y).float().mean())

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from minilib.nets.layers import TransformerBlock
 from minilib.nets.vit import QuickGELU, ViT, ViTConfig
-from minilib.runtime import in_blocks
+from minilib.runtime import in_blocks, require_sizes
 from minilib.text.words import END
 
 
@@ -30,6 +30,13 @@ class TextConfig:
     depth: int = 3
     heads: int = 4
     end: int = END
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "words length width depth heads")
+        if not 0 <= self.end < self.words:
+            raise ValueError(
+                f"expected an end token from 0 to {self.words - 1}, got {self.end}"
+            )
 
 
 class TextTransformer(nn.Module):
@@ -165,7 +172,7 @@ def retrieval(
         raise ValueError(
             f"expected a caption for each of {len(x)} pictures, got {len(tokens)}"
         )
-    if len(x) % among:
+    if among < 1 or len(x) % among:
         raise ValueError(f"expected a multiple of {among} pictures, got {len(x)}")
     u, v = in_blocks(model.embed_image, x), in_blocks(model.embed_text, tokens)
     hits = []

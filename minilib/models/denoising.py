@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from minilib.models.vae import VAE, elbo_terms
 from minilib.nets.layers import down, up
-from minilib.runtime import require_images
+from minilib.runtime import (
+    require_generator,
+    require_images,
+    require_shape,
+    require_share,
+    require_sizes,
+)
 from minilib.train import Draw
 
 Corruption = Callable[[Tensor, Draw], Tensor]
@@ -41,11 +47,13 @@ def mask_pixels(x: Tensor, draw: Draw, fraction: float) -> Tensor:
     """Set about this fraction of the pixels to 0, mid-grey: "unknown". Vincent et al.
     (2008) call it masking noise.
     """
+    require_share("the fraction", fraction)
     return x * (draw.uniform(1, *x.shape[2:]) >= fraction)
 
 
 def salt_and_pepper(x: Tensor, draw: Draw, fraction: float) -> Tensor:
     """Set about this fraction of the pixels to -1 or 1, with equal chances."""
+    require_share("the fraction", fraction)
     lots = draw.uniform(1, *x.shape[2:])  # (B, 1, H, W)
     return torch.where(lots < fraction / 2, -1.0, torch.where(lots < fraction, 1.0, x))
 
@@ -53,6 +61,8 @@ def salt_and_pepper(x: Tensor, draw: Draw, fraction: float) -> Tensor:
 def erase_square(x: Tensor, draw: Draw, side: int) -> Tensor:
     """Set one square of side × side pixels, anywhere in the picture, to 0."""
     B, _, H, W = x.shape
+    if not 1 <= side <= min(H, W):
+        raise ValueError(f"expected a side from 1 to {min(H, W)}, got {side}")
     # (B, 2)
     corner = draw.uniform(2) * torch.tensor(
         [H - side + 1, W - side + 1], device=x.device
@@ -73,7 +83,9 @@ def denoising_loss(
     """Mean squared error per pixel between clean x and what the model makes of a spoilt
     x. Vincent et al. (2008).
     """
-    return (model(corrupt(x, draw)) - x).square().mean()
+    out = model(corrupt(x, draw))
+    require_shape("a model's output", out, x.shape)
+    return (out - x).square().mean()
 
 
 def denoising_vae_loss(
@@ -104,6 +116,12 @@ class WideConfig:
     blocks: int = 1
     channels: int = 1
     size: int = 28
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "width maps channels size")
+        require_sizes(self, "blocks", least=0)
+        if self.size % 4:
+            raise ValueError(f"expected a size that 4 divides, got {self.size}")
 
 
 class Residual(nn.Module):
@@ -172,6 +190,7 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n points (n, D)."""
+        require_generator(generator)
         centre = torch.multinomial(
             self.weights, n, replacement=True, generator=generator
         )
@@ -262,6 +281,7 @@ def walk_down(
     distribution given the noisy x and the prediction: Ho et al. (2020), eq. 6 and 7,
     for noise that is added without shrinking the picture.
     """
+    require_generator(generator)
     for sigma, lower in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
         denoised, share = denoise(x, sigma), (lower / sigma) ** 2
         eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)

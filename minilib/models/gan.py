@@ -14,7 +14,12 @@ from torch.nn.utils import parametrize
 
 from minilib import runtime
 from minilib.models.autoencoder import AutoencoderConfig, Decoder
-from minilib.runtime import require_images
+from minilib.runtime import (
+    require_generator,
+    require_images,
+    require_shape,
+    require_sizes,
+)
 from minilib.train import Draw
 
 
@@ -69,6 +74,11 @@ class GANConfig:
     width: int = 16
     channels: int = 1
     size: int = 28
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "z_dim width channels")
+        require_sizes(self, "classes", least=0)
+        require_sizes(self, "size", least=8)
 
 
 class Generator(nn.Module):
@@ -235,6 +245,7 @@ def gradient_penalty(
 
     Gulrajani et al. (2017, eq. 3).
     """
+    require_shape("fake", fake, real.shape)
     mix = mix.view(-1, *[1] * (real.ndim - 1))
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
     # (B, …)
@@ -288,6 +299,7 @@ def sample_gan(
     """n pictures (n, C, H, W) drawn from z ~ N(0, I), of labels y (n,), by default 0,
     1, 2, … in turn.
     """
+    require_generator(generator)
     z = torch.randn(n, model.generator.z_dim, generator=generator)
     if y is None and model.generator.classes:
         y = torch.arange(n) % model.generator.classes

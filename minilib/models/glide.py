@@ -17,6 +17,7 @@ from minilib.models.clip import TextConfig, TextTransformer
 from minilib.nets.layers import attend_fast
 from minilib.nets.unet import Embedding, UNetDecoder, UNetEncoder, require_fit
 from minilib.nets.unet_blocks import Context, SpatialAttention, UNetConfig, grow, shrink
+from minilib.runtime import require_shape, require_share
 from minilib.text.words import END, PADDING, START, trimmed
 from minilib.train import Draw
 
@@ -89,12 +90,22 @@ class GLIDE(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         require_fit(self.config.unet, x, t, None)
+        require_captions(tokens, len(x))
         tokens = trimmed(tokens)  # (B, L), L that of the longest caption
         vectors = self.text(tokens)  # (B, L, context)
         emb = self.embed(t) + self.to_emb(self.text.last(vectors, tokens))
         context = Context(vectors, tokens != PADDING)
         h, skips = self.encoder(x, emb, context)
         return self.decoder(h, skips, emb, context)
+
+
+def require_captions(tokens: Tensor, n: int) -> None:
+    """Raise ValueError unless tokens (n, L) hold a caption for each of n pictures."""
+    if tokens.ndim != 2 or len(tokens) != n:
+        raise ValueError(
+            f"expected a caption for each of {n} pictures, tokens of shape ({n}, L), "
+            f"got {tuple(tokens.shape)}"
+        )
 
 
 def null_captions(tokens: Tensor) -> Tensor:
@@ -109,6 +120,7 @@ def drop_captions(tokens: Tensor, draw: Draw, p_uncond: float) -> Tensor:
 
     Nichol et al. (2022, section 4.2).
     """
+    require_share("p_uncond", p_uncond)
     return torch.where(draw.uniform(1) < p_uncond, null_captions(tokens), tokens)
 
 
@@ -137,6 +149,7 @@ def masked_condition(x_0: Tensor, known: Tensor) -> Tensor:
     """The condition that a network gets of x_0 (B, C, H, W): its known part, 0
     elsewhere; and where it is. (B, C + 1, H, W).
     """
+    require_shape("known", known, (len(x_0), 1, *x_0.shape[2:]))
     return torch.cat([x_0 * known, known.to(x_0)], dim=1)
 
 
@@ -146,7 +159,12 @@ def with_condition(
     """The network (x_t, t, tokens) that sees a condition beside x_t, as more channels.
     Nichol et al. (2022, section 4.3).
     """
-    return lambda x_t, t, tokens: model(torch.cat([x_t, given], dim=1), t, tokens)
+
+    def see(x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        require_shape("a condition", given, (len(x_t), given.shape[1], *x_t.shape[2:]))
+        return model(torch.cat([x_t, given], dim=1), t, tokens)
+
+    return see
 
 
 def inpainting_loss(

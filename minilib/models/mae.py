@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib.nets.layers import TransformerBlock
-from minilib.runtime import require_images
+from minilib.runtime import require_images, require_sizes
 from minilib.train import Draw
 
 
@@ -78,6 +78,14 @@ class MAEConfig:
     patch: int = 4
     channels: int = 1
     size: int = 28
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "dim depth decoder_dim decoder_depth heads patch")
+        require_sizes(self, "channels size")
+        if self.size % self.patch:
+            raise ValueError(
+                f"expected a patch that divides the size {self.size}, got {self.patch}"
+            )
 
 
 class MaskedAutoencoder(nn.Module):

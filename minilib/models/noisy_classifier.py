@@ -12,6 +12,7 @@ from minilib.diffusion.schedule import Schedule
 from minilib.nets.layers import attend_fast
 from minilib.nets.unet import Embedding, UNetEncoder, require_fit
 from minilib.nets.unet_blocks import UNetConfig
+from minilib.runtime import require_range
 from minilib.train import Draw
 
 
@@ -86,8 +87,10 @@ def noisy_classification_loss(
     against labels y (B,): a scalar.
 
     Without `noise` the pictures stay clean, at step 0: the classifier that guidance
-    should not use.
+    should not use. Raises ValueError for a label of no class.
     """
     t = (draw.uniform() * schedule.T).long() if noise else torch.zeros_like(y)
     x = schedule.noisy(x_0, t, draw.normal(*x_0.shape[1:])) if noise else x_0
-    return F.cross_entropy(model(x, t), y)
+    logits = model(x, t)
+    require_range("labels y", y, 0, logits.shape[1] - 1)
+    return F.cross_entropy(logits, y)

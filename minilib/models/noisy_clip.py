@@ -15,6 +15,7 @@ from minilib.diffusion.schedule import Schedule
 from minilib.models.clip import CLIP, CLIPConfig, contrastive_loss
 from minilib.nets.layers import step_embedding
 from minilib.nets.unet_blocks import zeroed
+from minilib.runtime import require_shape
 from minilib.train import Draw
 
 
@@ -39,6 +40,7 @@ class NoisyCLIP(CLIP):
         patch, which know the step.
         """
         t = torch.zeros(len(x), device=x.device) if t is None else t
+        require_shape("t", t, (len(x),))
         emb = self.time(step_embedding(t, self.config.vision.dim, x.dtype))  # (B, dim)
         return self.vision.cut(x) + emb[:, None]
 
@@ -106,9 +108,13 @@ def text_fit(clip: NoisyCLIP, tokens: Tensor) -> LogProbability:
     For the best CLIP that is log p(y | x_t) - log p(y), so that s = 1 is Bayes' rule.
     """
     v = clip.embed_text(tokens).detach()
-    return lambda x_t, t: (
-        clip.logit_scale.exp().detach() * (clip.embed_image(x_t, t) * v).sum(dim=1)
-    )
+
+    def log_probability(x_t: Tensor, t: Tensor) -> Tensor:
+        u = clip.embed_image(x_t, t)
+        require_shape("embeddings of captions, one for each picture,", v, u.shape)
+        return clip.logit_scale.exp().detach() * (u * v).sum(dim=1)
+
+    return log_probability
 
 
 def content_fit(clip: NoisyCLIP, reference: Reference) -> LogProbability:

@@ -173,6 +173,7 @@ def sample_vae(model: VAE, n: int, generator: torch.Generator) -> Tensor:
     """n pictures (n, C, H, W): the means that `model` decodes codes drawn from N(0, I)
     to.
     """
+    runtime.require_generator(generator)
     return runtime.in_blocks(
         model.decode, torch.randn(n, model.code_dim, generator=generator)
     )

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from minilib.nets.layers import step_embedding
 from minilib.nets.unet_blocks import Context, ResBlock, UNetConfig, zeroed
+from minilib.runtime import require_range, require_shape
 
 
 class Embedding(nn.Module):
@@ -144,7 +145,7 @@ class UNetDecoder(nn.Module):
             )
             now = w
         self.norm = nn.GroupNorm(c.groups, now, c.eps)
-        self.out = zeroed(nn.Conv2d(now, c.channels_out * c.patch**2, 3, padding=1))
+        self.out = zeroed(nn.Conv2d(now, c.outputs * c.patch**2, 3, padding=1))
 
     def forward(
         self,
@@ -164,8 +165,8 @@ class UNet(nn.Module):
     Dhariwal and Nichol (2021).
 
     Raises ValueError for another number of channels, when H or W cannot be halved as
-    often as the levels need, when t and y do not fit the batch, and for labels where
-    the network takes none.
+    often as the levels need, when t and y do not fit the batch, and for labels that the
+    network does not know: -1 is unconditional.
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):
@@ -197,8 +198,8 @@ def require_fit(c: UNetConfig, x: Tensor, t: Tensor, y: Tensor | None) -> None:
             f"expected x of shape (B, {c.channels}, H, W) with H, W multiples of "
             f"{unit}, got {tuple(x.shape)}"
         )
-    for name, value in {"t": t, "y": y}.items():
-        if value is not None and value.shape != (len(x),):
-            raise ValueError(
-                f"expected {name} of shape ({len(x)},), got {tuple(value.shape)}"
-            )
+    require_shape("t", t, (len(x),))
+    if y is not None:
+        require_shape("y", y, (len(x),))
+    if y is not None and c.classes:
+        require_range("labels y (-1 is unconditional)", y, -1, c.classes - 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib.nets.layers import Attention
+from minilib.runtime import require_sizes
 
 
 class Shift(nn.Module):
@@ -177,11 +178,12 @@ class UNetConfig:
     Level i has width·multipliers[i] channels and `blocks` residual blocks on the way
     down; `attention` names the levels whose blocks are followed by attention, in heads
     of `head_dim` channels; the middle always attends. With `classes` the network takes
-    labels.
+    labels. What comes out has as many channels as what goes in, unless `channels_out`
+    says otherwise. Raises ValueError for sizes and levels that make no network.
     """
 
     channels: int = 1
-    channels_out: int = 1
+    channels_out: int | None = None
     patch: int = 2
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2)
@@ -195,3 +197,28 @@ class UNetConfig:
     attend: Callable[[UNetConfig, int], nn.Module] = SpatialAttention
     down: Callable[[UNetConfig, int], nn.Module] = ConvDown
     up: Callable[[UNetConfig, int], nn.Module] = ConvUp
+
+    def __post_init__(self) -> None:
+        require_buildable(self)
+
+    @property
+    def outputs(self) -> int:
+        return self.channels if self.channels_out is None else self.channels_out
+
+
+def require_buildable(c: UNetConfig) -> None:
+    """Raise ValueError unless a U-Net of these sizes can be built, and has the levels
+    that attend.
+    """
+    require_sizes(c, "channels outputs patch width blocks head_dim groups")
+    require_sizes(c, "classes", least=0)
+    widths, levels = [c.width * m for m in c.multipliers], range(len(c.multipliers))
+    if c.width % 2 or not widths or any(w < 1 or w % c.groups for w in widths):
+        raise ValueError(
+            f"expected an even width, and at each level channels that {c.groups} "
+            f"groups can share equally, got width {c.width} and channels {widths}"
+        )
+    if not set(c.attention) <= set(levels):
+        raise ValueError(
+            f"expected attention at levels from 0 to {levels[-1]}, got {c.attention}"
+        )

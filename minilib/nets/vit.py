@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib.nets.layers import TransformerBlock
-from minilib.runtime import require_images
+from minilib.runtime import require_images, require_sizes
 
 
 class QuickGELU(nn.Module):
@@ -35,6 +35,9 @@ class ViTConfig:
     dim: int = 96
     depth: int = 4
     heads: int = 4
+
+    def __post_init__(self) -> None:
+        require_sizes(self, "size patch channels dim depth heads")
 
 
 class ViT(nn.Module):

@@ -51,6 +51,17 @@ def shuffled(
     return batches
 
 
+def require_batches(batches: Callable[[int], Batch]) -> None:
+    """Raise ValueError unless batches are a function of the step, as `shuffled` makes
+    it.
+    """
+    if not callable(batches):
+        raise ValueError(
+            "expected batches as a function of the step, such as shuffled(x, y, "
+            f"batch_size=32), got a {type(batches).__name__}"
+        )
+
+
 @dataclass(frozen=True)
 class Draw:
     """The randomness of one training step. Row i of what it draws belongs to sample i

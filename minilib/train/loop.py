@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from minilib import runtime
-from minilib.train.batches import Batch, Draw, generator
+from minilib.train.batches import Batch, Draw, generator, require_batches
 from minilib.train.checkpoint import (
     follow,
     held_back,
@@ -263,6 +263,7 @@ class Trainer:
         """Take the steps that are left, or those until a signal to stop: with a
         checkpoint the step is taken to its end, and saved.
         """
+        require_batches(batches)
         steps, quiet = self.run["steps"], not progress or self.rank != 0
         if checkpoint is not None:
             self.begin(checkpoint, batches)

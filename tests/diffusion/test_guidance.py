@@ -12,10 +12,14 @@ from minilib.diffusion.sampling import (
     ancestral,
     ddim,
     dpm_solver,
+    full,
+    large_variance,
     last,
+    learned_variance,
     probability_flow,
+    small_variance,
 )
-from minilib.diffusion.schedule import Schedule, cosine_beta, even
+from minilib.diffusion.schedule import Schedule, cosine_beta, even, linear_beta
 
 CHAIN = Schedule(cosine_beta())
 STEPS = even(1000, 150)
@@ -145,10 +149,54 @@ def test_the_step_of_the_mean_is_scale_times_variance_times_slope():
     b = next(ancestral(gaussian, CHAIN, x, [500, 0], g.manual_seed(3)))
     assert torch.allclose(
         a - b,
-        s
-        * step.beta_tilde_clipped
-        * input_gradient(log_probability, x, torch.full((4,), t)),
+        s * step.beta_tilde * input_gradient(log_probability, x, torch.full((4,), t)),
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "rule"),
+    [(None, small_variance), (0.3, learned_variance), (1.0, large_variance)],
+)
+def test_mean_and_noise_follow_the_variance_that_the_network_learned(share, rule):
+    """At scale 0 it is ancestral sampling with that variance; at the step to the data
+    the mean moves by a learned variance, and by none where none was learned: as in the
+    code of Dhariwal and Nichol, whose variance is then 0.
+    """
+
+    def denoise(x_t, t):
+        told = None if share is None else torch.full_like(x_t, share)
+        return Denoised(gaussian(x_t, t).x_0, told)
+
+    def walk(s):
+        g = torch.Generator().manual_seed(4)
+        return ancestral_guided(denoise, CHAIN, log_probability, s, x, [500, 40], g)
+
+    x, s, (_, (t, step)) = noise(4), 1.7, CHAIN.walk([500, 40])
+    plain = ancestral(
+        denoise, CHAIN, x, [500, 40], torch.Generator().manual_seed(4), rule
+    )
+    assert torch.allclose(last(walk(0.0)), last(plain))
+    before, after = walk(s)
+    unmoved = step.mean(before, denoise(before, torch.full((4,), t)).x_0)
+    slope = input_gradient(log_probability, before, torch.full((4,), t))
+    moved_by = (
+        0.0
+        if share is None
+        else s * rule(step, denoise(before, full(before, t))) * slope
+    )
+    assert torch.allclose(after, unmoved + moved_by)
+
+
+@pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(4000)])
+def test_the_push_near_the_data_keeps_its_digits_in_float32(beta):
+    chain, t = Schedule(beta), torch.tensor([0, 1, 2])
+    still = lambda x_t, t: Denoised(torch.zeros_like(x_t))  # noqa: E731
+    push = guided(still, chain, lambda x_t, t: x_t.sum(dim=1), 1.0)
+    found, exact = (
+        push(torch.zeros(3, 1, dtype=dtype), t).x_0.double()
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert ((found - exact) / exact).abs().max() < 2e-7
 
 
 def test_the_solver_and_the_ode_are_guided_by_the_same_denoiser():
@@ -244,3 +292,10 @@ def test_mixing_x_0_is_mixing_eps():
     assert torch.allclose(
         mixed, w * eps(conditional(x, t)) - (w - 1) * eps(unconditional(x, t))
     )
+
+
+def test_one_number_for_all_pictures_is_no_log_probability():
+    with pytest.raises(
+        ValueError, match=r"log-probabilities of shape \(4,\), got \(4, 4"
+    ):
+        input_gradient(lambda x_t, t: x_t @ x_t.T, noise(4), torch.zeros(4))

@@ -80,3 +80,14 @@ def test_holes_are_rectangles_of_a_quarter_to_all_of_the_picture(size):
     ]
     assert float(often[0, 0]) == pytest.approx(corner[0] * corner[1], abs=0.01)
     assert often[size[0] // 2, size[1] // 2] > 2 * often[0, 0]
+
+
+def test_one_picture_or_mask_for_many_is_refused(picture):
+    x_0, known = picture
+    t = torch.zeros(6, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"expected x_0 of shape \(6, 3, 8, 8\), got"):
+        keep_known(bold, x_0[:1], known)(x_0, t)
+    with pytest.raises(
+        ValueError, match=r"expected known of shape \(6, 1, 8, 8\), got"
+    ):
+        keep_known(bold, x_0, known[:1])(x_0, t)

@@ -279,3 +279,72 @@ def test_a_network_with_another_number_of_channels_is_refused():
     for out in (x, torch.zeros(2, 3, 4, 4)):
         with pytest.raises(ValueError, match="expected twice the channels of"):
             hybrid_loss(lambda x_t, t, y, out=out: out, x, draw=draw(2), schedule=CHAIN)
+
+
+@pytest.mark.parametrize("prediction", [EPS, X_0, V])
+@pytest.mark.parametrize("weight", [None, root_snr])
+def test_the_simple_loss_in_float32_is_that_in_float64(prediction, weight):
+    """On steps of little noise, of which 1 - alpha_bar has few digits in float32."""
+    chain = Schedule(cosine_beta(4000)[:3])
+    g = torch.Generator().manual_seed(0)
+    x_0, out = torch.randn(2, 64, 1, generator=g)
+
+    class Doubled(Draw):
+        def normal(self, *shape):
+            return super().normal(*shape).double()
+
+    def loss(x_0, kind):
+        drawn = kind(torch.Generator().manual_seed(1), slice(None), 64)
+        return simple_loss(
+            lambda x_t, t, y: out.to(x_t),
+            x_0,
+            draw=drawn,
+            schedule=chain,
+            prediction=prediction,
+            weight=weight,
+        )
+
+    found = loss(x_0, Draw)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(loss(x_0.double(), Doubled)), rel=1e-5)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_tails_of_the_bins_keep_their_digits(sign):
+    """Of a bin that is improbable, above 1e-12, which is the least that counts."""
+    x = torch.tensor([0.0, 0.0, 0.0, -1.0, 1.0], dtype=torch.float64)
+    mean = sign * torch.tensor([0.3, 0.6, 0.67, 0.3, 0.3], dtype=torch.float64)
+    std, half = 0.1, 1 / 255
+    edges = [(-math.inf if v < -0.9 else v - half, math.inf if v > 0.9 else v + half)
+             for v in x.tolist()]  # fmt: skip
+    expected = [
+        of_a_normal((low - m) / std, (high - m) / std)
+        for (low, high), m in zip(edges, mean.tolist(), strict=True)
+    ]
+    found = pixel_log_likelihood(x, mean, torch.tensor(std**2, dtype=torch.float64))
+    seen = [p for p in expected if p > 1e-12]
+    assert len(seen) >= 3
+    for p, log_p in zip(expected, found.tolist(), strict=True):
+        assert math.exp(log_p) == pytest.approx(max(p, 1e-12), rel=1e-10, abs=0)
+
+
+def of_a_normal(low, high):
+    """What N(0, 1) gives to numbers between them, counted from the nearer tail."""
+    if low > 0:
+        low, high = -high, -low
+    return (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2))) / 2
+
+
+@pytest.mark.parametrize("loss", [simple_loss, hybrid_loss])
+def test_what_a_loss_cannot_mean_is_refused(loss):
+    x, y = torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])
+    model = lambda x_t, t, y: x_t  # noqa: E731
+    with pytest.raises(ValueError, match=r"expected a prediction, .*got 'v'"):
+        loss(model, x, draw=draw(2), schedule=CHAIN, prediction="v")
+    with pytest.raises(ValueError, match="expected p_uncond from 0 to 1, got 10"):
+        loss(model, x, y, draw=draw(2), schedule=CHAIN, p_uncond=10)
+
+
+def test_a_mean_that_would_broadcast_over_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"the mean of shape \(2, 3\), got \(2, 1\)"):
+        pixel_log_likelihood(torch.zeros(2, 3), torch.zeros(2, 1), torch.tensor(1.0))

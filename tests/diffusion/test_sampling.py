@@ -3,6 +3,8 @@ import weakref
 import pytest
 import torch
 
+from minilib.diffusion.guidance import ancestral_guided, classifier_free, guided
+from minilib.diffusion.inpainting import keep_known
 from minilib.diffusion.sampling import (
     Denoised,
     ancestral,
@@ -359,3 +361,116 @@ def test_more_noise_than_there_is_room_for_is_refused(eta):
     )
     with pytest.raises(ValueError, match="expected eta from 0 to 1"):
         next(walk)
+
+
+@pytest.mark.parametrize("prediction", [EPS, X_0, V])
+@pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(4000)])
+def test_near_the_data_a_float32_denoiser_says_what_a_float64_one_says(
+    prediction, beta
+):
+    chain, t = Schedule(beta), torch.tensor([0, 1, 2])
+    x_t, out = torch.randn(2, 3, 50, generator=generator(), dtype=torch.float32)
+    denoise = denoiser(lambda x, t, y: out.to(x), chain, prediction, clip=False)
+    exact, found = denoise(x_t.double(), t).x_0, denoise(x_t, t).x_0
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().max() < 3e-7  # of numbers up to 3
+
+
+@pytest.mark.parametrize("t", [-1, 1000])
+def test_a_denoiser_knows_the_steps_of_its_chain_alone(t):
+    denoise = denoiser(lambda x, t, y: x, CHAIN, X_0)
+    with pytest.raises(
+        ValueError,
+        match=f"expected steps t from 0 to 999, got 5 to {t}"
+        if t > 0
+        else "expected steps t from 0 to 999, got -1 to 5",
+    ):
+        denoise(torch.zeros(2, 1, 2, 2), torch.tensor([5, t]))
+
+
+EVERY_SAMPLER = {
+    **SAMPLERS,
+    "ddim_encode": lambda denoise, x, steps: ddim_encode(denoise, CHAIN, x, steps),
+    "guided": lambda denoise, x, steps: ddim(
+        guided(denoise, CHAIN, lambda x_t, t: x_t.sum(dim=1), 1.0), CHAIN, x, steps
+    ),
+    "ancestral_guided": lambda denoise, x, steps: ancestral_guided(
+        denoise, CHAIN, lambda x_t, t: x_t.sum(dim=1), 1.0, x, steps, generator()
+    ),
+    "classifier_free": lambda denoise, x, steps: ddim(
+        classifier_free(denoise, denoise, 2.0), CHAIN, x, steps
+    ),
+    "keep_known": lambda denoise, x, steps: ddim(
+        keep_known(denoise, x, x[:, :1] > 0), CHAIN, x, steps
+    ),
+    "probability_flow": lambda denoise, x, steps: [
+        probability_flow(denoise, CHAIN, x)[0]
+    ],
+}
+every_sampler = pytest.mark.parametrize("sampler", EVERY_SAMPLER)
+
+
+@every_sampler
+def test_a_network_is_no_denoiser(sampler):
+    with pytest.raises(
+        ValueError, match=r"expected a denoiser, as denoiser.* returns a Tensor"
+    ):
+        last(EVERY_SAMPLER[sampler](lambda x_t, t: x_t, noise(3), [9, 4]))
+
+
+@every_sampler
+def test_a_prediction_that_would_broadcast_is_refused(sampler):
+    """One picture for three, and one channel for three."""
+    x = torch.randn(3, 3, dtype=torch.float64, generator=generator())
+    for small in (x[:1], x[:, :1]):
+        with pytest.raises(
+            ValueError,
+            match=r"a denoiser's x_0 of shape \(3, 3\), got \((1|3), (1|3)\)",
+        ):
+            last(EVERY_SAMPLER[sampler](lambda x_t, t, s=small: Denoised(s), x, [9, 4]))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_a_network_of_other_channels_makes_no_denoiser(channels):
+    denoise = denoiser(lambda x, t, y: torch.zeros(2, channels, 4, 4), CHAIN)
+    with pytest.raises(
+        ValueError,
+        match=r"a network that puts out \(2, 3, 4, 4\) or \(2, 6, 4, 4\), got \(2, ",
+    ):
+        denoise(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]))
+
+
+def test_a_name_is_no_prediction():
+    with pytest.raises(
+        ValueError, match=r"expected a prediction, EPS, X_0 or V of .*got 'eps'"
+    ):
+        denoiser(lambda x, t, y: x, CHAIN, "eps")
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda seed: last(ancestral(gaussian, CHAIN, noise(2), [9, 4], seed)),
+        lambda seed: last(
+            ddim(gaussian, CHAIN, noise(2), [9, 4], 7 if seed is None else seed, 1.0)
+        ),
+        lambda seed: noise_like(noise(2), seed),
+    ],
+)
+def test_a_seed_is_no_generator(draw, seed):
+    with pytest.raises(
+        ValueError, match=r"expected a generator, such as torch.Generator\(\).*got"
+    ):
+        draw(seed)
+
+
+@samplers
+@pytest.mark.parametrize(
+    "steps", [20, torch.tensor([9, 4]), (9, 4), [9.0, 4.0], "trailing", None]
+)
+def test_a_number_of_steps_is_no_list_of_steps(sampler, steps):
+    with pytest.raises(
+        ValueError, match=r"a list of whole steps, such as trailing\(1000, 20\), got"
+    ):
+        last(SAMPLERS[sampler](gaussian, noise(2), steps))

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minilib.diffusion import schedule
 from minilib.diffusion.schedule import (
     EPS,
     X_0,
@@ -212,3 +213,47 @@ def test_only_the_step_to_the_data_borrows_its_variance_on_an_uneven_walk():
     walk = [step for _, step in Schedule(linear_beta()).walk([101, 100, 99, 50])]
     assert all(step.beta_tilde_clipped == step.beta_tilde for step in walk[:-1])
     assert walk[-1].beta_tilde_clipped == walk[-2].beta_tilde
+
+
+NEAR_THE_DATA = torch.tensor([0, 1, 2])
+long_chains = pytest.mark.parametrize("beta", [linear_beta(), cosine_beta(4000)])
+
+
+@long_chains
+def test_the_little_noise_of_the_first_steps_keeps_its_digits_in_float32(beta):
+    """1 - alpha_bar of an alpha_bar that is rounded first is wrong by up to 7e-4."""
+    chain, one = Schedule(beta), torch.ones(3, 1)
+    noise = chain.noisy(torch.zeros(3, 1), NEAR_THE_DATA, one)[:, 0]
+    exact = (1 - chain.alpha_bar[NEAR_THE_DATA]).sqrt()
+    assert ((noise.double() - exact) / exact).abs().max() < 2e-7
+    exact_alpha_bar = chain.exact_alpha_bar_at(NEAR_THE_DATA.float(), one)
+    assert torch.allclose((1 - exact_alpha_bar[:, 0]).sqrt(), exact, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1000, 5000, -0.5, 999.5, float("nan")])
+def test_steps_that_the_chain_does_not_have_are_refused(wrong):
+    """-1 would be the last step, and a fraction of 0 the first."""
+    chain, x, t = Schedule(linear_beta()), torch.zeros(2, 1), torch.tensor([0, wrong])
+    message = rf"expected steps t from 0 to 999, got .*{wrong}"
+    asked = [chain.alpha_bar_at, chain.exact_alpha_bar_at]
+    if isinstance(wrong, int):
+        asked += [lambda t, x: chain.noisy(x, t, x), chain.steps_of]
+    for ask in asked:
+        with pytest.raises(ValueError, match=message):
+            ask(t, x)
+
+
+def test_where_a_gpu_is_not_asked_a_step_of_minus_1_is_still_no_other_step(monkeypatch):
+    monkeypatch.setattr(schedule, "require_range", lambda *args: None)
+    chain = Schedule(linear_beta())
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        chain.noisy(torch.zeros(1, 1), torch.tensor([-1]), torch.zeros(1, 1))
+
+
+def test_noise_of_another_shape_and_fractions_of_steps_are_refused():
+    chain, x, t = Schedule(linear_beta()), torch.zeros(3, 2), torch.tensor([0, 1, 2])
+    for eps in (x[:1], x[:, :1]):
+        with pytest.raises(ValueError, match=r"expected eps of shape \(3, 2\), got"):
+            chain.noisy(x, t, eps)
+    with pytest.raises(ValueError, match=r"expected whole steps t, got torch.float32"):
+        chain.noisy(x, t.float(), x)

@@ -142,3 +142,17 @@ def test_codes_of_any_precision_are_drawn_in_it():
         sample_fitted_gaussian(z, 3, torch.Generator().manual_seed(0)).dtype
         == torch.float64
     )
+
+
+def test_what_would_broadcast_or_is_no_generator_is_refused():
+    x = torch.zeros(5, 3, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"a reconstruction of shape \(5, 3, 8, 8\), got"
+    ):
+        reconstruction_loss(lambda x: x[:, :1], x)
+    with pytest.raises(ValueError, match=r"expected a generator, .* got 0"):
+        sample_fitted_gaussian(torch.randn(5, 2), 3, 0)
+    with pytest.raises(
+        ValueError, match="expected code_dim to be a whole number from 1"
+    ):
+        AutoencoderConfig(code_dim=0)

@@ -61,3 +61,22 @@ def test_loss_falls_when_the_logits_are_right():
         < 1
         < classification_loss(wrong, x, y, draw(4))
     )
+
+
+@pytest.mark.parametrize("bad", [-100, -1, 10])
+def test_labels_of_no_class_are_refused(bad):
+    """-100 would be left out of the loss."""
+    with pytest.raises(
+        ValueError, match=rf"expected labels y from 0 to 9, got .*{bad}"
+    ):
+        classification_loss(
+            DigitClassifier(),
+            torch.zeros(2, 1, 28, 28),
+            torch.tensor([3, bad]),
+            draw(2),
+        )
+
+
+def test_labels_that_would_broadcast_have_no_accuracy():
+    with pytest.raises(ValueError, match=r"labels y of shape \(2,\), got \(2, 1\)"):
+        accuracy(torch.nn.Flatten(), torch.eye(2), torch.tensor([[0], [1]]))

@@ -172,3 +172,12 @@ def test_a_last_smaller_block_would_be_easier_and_is_refused(model, batch):
         ValueError, match="expected a caption for each of 6 pictures, got 5"
     ):
         retrieval(model, x, tokens[:5], among=3)
+
+
+def test_sizes_that_make_no_text_transformer_are_refused():
+    with pytest.raises(ValueError, match="expected an end token from 0 to 1, got 2"):
+        TextConfig(words=2)
+    with pytest.raises(
+        ValueError, match="expected length to be a whole number from 1 up"
+    ):
+        TextConfig(words=9, length=0)

@@ -404,3 +404,39 @@ def test_the_score_of_one_gaussian_points_home():
     data = GaussianMixture(torch.zeros(1, 2), 0.0, torch.ones(1))
     assert np.allclose(tweedie_score(data.denoise(x, 2.0), x, 2.0), -x / 4)
     assert F.mse_loss(data.denoise(x, 2.0), torch.zeros(1, 2)) == 0
+
+
+def test_a_fraction_is_no_percentage_and_a_square_fits_into_the_picture():
+    x = pictures(2, 1, 8, 8)
+    for way in (mask_pixels, salt_and_pepper):
+        with pytest.raises(ValueError, match="the fraction from 0 to 1, got 30"):
+            way(x, draws(2), 30)
+    for side in (0, 9):
+        with pytest.raises(
+            ValueError, match=f"expected a side from 1 to 8, got {side}"
+        ):
+            erase_square(x, draws(2), side)
+
+
+def test_what_would_broadcast_or_is_no_generator_is_refused():
+    with pytest.raises(
+        ValueError, match=r"a model's output of shape \(2, 3, 8, 8\), got"
+    ):
+        denoising_loss(
+            lambda x: x[:, :1], pictures(2, 3, 8, 8), draws(2), lambda x, draw: x
+        )
+    for draw in (
+        lambda: mixture().sample(2, 0),
+        lambda: walk_down(lambda x, sigma: x, torch.zeros(2, 3), [1.0], 0),
+    ):
+        with pytest.raises(ValueError, match=r"expected a generator, .* got 0"):
+            draw()
+
+
+def test_sizes_that_make_no_wide_autoencoder_are_refused():
+    with pytest.raises(ValueError, match="expected a size that 4 divides, got 30"):
+        WideConfig(size=30)
+    with pytest.raises(
+        ValueError, match="expected maps to be a whole number from 1 up"
+    ):
+        WideConfig(maps=0)

@@ -395,3 +395,27 @@ def test_covered_classes_counts_confident_pictures():
 def test_labels_are_refused_where_there_are_no_classes():
     with pytest.raises(ValueError, match="label"):
         sample_gan(GAN(), 2, torch.Generator(), y=torch.tensor([9, 9]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 4}, "expected size to be a whole number from 8 up, got 4"),
+        ({"classes": -1}, "expected classes to be a whole number from 0 up, got -1"),
+        ({"z_dim": 0}, "expected z_dim to be a whole number from 1 up, got 0"),
+    ],
+)
+def test_sizes_that_make_no_pair_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        GANConfig(**wrong)
+
+
+def test_a_seed_is_no_generator_and_one_drawn_picture_is_not_many():
+    with pytest.raises(ValueError, match=r"expected a generator, such as .* got 0"):
+        sample_gan(GAN(SMALL), 2, 0)
+    with pytest.raises(
+        ValueError, match=r"expected fake of shape \(2, 3\), got \(1, 3\)"
+    ):
+        gradient_penalty(
+            lambda x: x.sum(dim=1), torch.ones(2, 3), torch.ones(1, 3), torch.ones(2)
+        )

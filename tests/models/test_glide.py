@@ -299,3 +299,35 @@ def test_details_that_the_small_picture_lacks_are_not_shown():
     assert torch.allclose(
         seen_of(x_0)[0][:, 3:], seen_of(x_0 + 0.2 * board)[0][:, 3:], atol=1e-6
     )
+
+
+@pytest.fixture
+def glide():
+    torch.manual_seed(0)
+    return GLIDE(GLIDEConfig(TEXT, UNET))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 3), (3,)])
+def test_two_noises_want_two_captions(glide, shape):
+    tokens = torch.tensor([START, 5, END]).expand(shape)
+    with pytest.raises(
+        ValueError, match=r"a caption for each of 2 pictures, tokens of shape \(2, L\)"
+    ):
+        glide(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), tokens)
+
+
+def test_a_condition_is_of_the_pictures_size_and_number():
+    see = with_condition(lambda x, t, tokens: x, torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"a condition of shape \(2, 3, 8, 8\), got"):
+        see(torch.zeros(2, 3, 8, 8), torch.zeros(2), torch.zeros(2, 3))
+    with pytest.raises(
+        ValueError, match=r"known of shape \(2, 1, 8, 8\), got \(1, 1, "
+    ):
+        masked_condition(torch.zeros(2, 3, 8, 8), torch.ones(1, 1, 8, 8).bool())
+
+
+def test_a_share_of_captions_is_no_percentage():
+    with pytest.raises(ValueError, match="expected p_uncond from 0 to 1, got 20"):
+        drop_captions(
+            torch.zeros(2, 3).long(), Draw(torch.Generator(), slice(None), 2), 20
+        )

@@ -235,3 +235,12 @@ def test_the_model_says_what_it_wants(x):
         ValueError, match=r"expected a floating-point x of shape \(B, 1, 12, 12\)"
     ):
         tiny()(x.double(), torch.tensor([[0], [1]]))
+
+
+def test_sizes_that_make_no_masked_autoencoder_are_refused():
+    with pytest.raises(ValueError, match="a patch that divides the size 28, got 5"):
+        MAEConfig(patch=5)
+    with pytest.raises(
+        ValueError, match="expected depth to be a whole number from 1 up"
+    ):
+        MAEConfig(depth=0)

@@ -192,3 +192,17 @@ def test_what_does_not_fit_is_refused():
         match=r"expected h of shape \(B, 16, H, W\) with 4 places, got \(2, 16, 4, 4\)",
     ):
         model(torch.zeros(2, 1, 16, 16), torch.zeros(2).long())
+
+
+@pytest.mark.parametrize("bad", [-100, 3])
+def test_labels_of_no_class_are_refused(bad):
+    with pytest.raises(
+        ValueError, match=rf"expected labels y from 0 to 2, got .*{bad}"
+    ):
+        noisy_classification_loss(
+            lambda x, t: torch.zeros(2, 3),
+            torch.zeros(2, 1, 8, 8),
+            torch.tensor([1, bad]),
+            draw=Draw(torch.Generator(), slice(None), 2),
+            schedule=Schedule(cosine_beta()),
+        )

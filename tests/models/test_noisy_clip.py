@@ -244,3 +244,13 @@ def test_every_fit_pushes_the_picture_and_leaves_the_network_alone(clip):
         )
         assert (better > wish(x, T)).all()
     assert all(p.grad is None for p in clip.parameters())
+
+
+def test_one_caption_or_step_for_many_pictures_is_refused(clip):
+    with pytest.raises(
+        ValueError,
+        match=r"embeddings of captions, one for each picture, of shape \(3, ",
+    ):
+        text_fit(clip, TOKENS[:1])(pictures(1), T)
+    with pytest.raises(ValueError, match=r"expected t of shape \(3,\), got \(1,\)"):
+        clip.embed_image(pictures(1), T[:1])

@@ -324,3 +324,8 @@ def test_half_precision_encoders_still_give_full_precision_codes():
     model = VAE(SMALL)
     model.encoder = Half()
     assert model.encode(torch.zeros(2, 1, 8, 8))[0].dtype == torch.float32
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(ValueError, match=r"expected a generator, .* got 0"):
+        sample_vae(VAE(VAEConfig(size=8)), 2, 0)

@@ -55,7 +55,7 @@ def normal(*shape, seed=1):
 @settings(max_examples=15)
 @given(
     channels=st.sampled_from([1, 3]),
-    channels_out=st.sampled_from([1, 6]),
+    channels_out=st.sampled_from([None, 1, 6]),
     patch=st.sampled_from([1, 2]),
     multipliers=st.sampled_from([(1,), (1, 2), (2, 1), (1, 2, 3)]),
     blocks=st.integers(1, 3),
@@ -77,6 +77,7 @@ def test_what_comes_out_has_the_size_of_what_came_in(
     sides,
     n,
 ):
+    attention = tuple(level for level in attention if level < len(multipliers))
     kinds = (
         {"modulation": ScaleShift, "down": block_down, "up": block_up} if adm else {}
     )
@@ -95,13 +96,13 @@ def test_what_comes_out_has_the_size_of_what_came_in(
     H, W = (side * patch * 2 ** (len(multipliers) - 1) for side in sides)
     y = torch.arange(n) % classes if classes else None
     out = UNet(config)(torch.randn(n, channels, H, W), torch.arange(n), y)
-    assert out.shape == (n, channels_out, H, W)
+    assert out.shape == (n, channels_out or channels, H, W)
 
 
 @forms
 def test_a_new_network_says_0(config):
     out = UNet(config)(torch.randn(2, 1, 8, 8), torch.tensor([0, 999]))
-    assert torch.equal(out, torch.zeros(2, config.channels_out, 8, 8))
+    assert torch.equal(out, torch.zeros(2, config.outputs, 8, 8))
 
 
 def test_what_is_added_to_the_stream_starts_as_nothing():
@@ -385,6 +386,44 @@ def test_half_precision_runs_and_float64_stays(config):
         rough = model(x, t)
     assert ((rough - exact).abs().max() / exact.abs().max()).item() < 0.1
     assert model.double()(x.double(), t).dtype == torch.float64
+
+
+@pytest.mark.parametrize("bad", [-2, 3])
+def test_labels_that_are_no_class_are_refused(bad):
+    with pytest.raises(
+        ValueError, match=rf"labels y \(-1 is unconditional\) from -1 to 2, got .*{bad}"
+    ):
+        UNet(ADM)(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), torch.tensor([0, bad]))
+
+
+def test_output_follows_input_unless_said_otherwise():
+    assert UNetConfig(channels=3).outputs == 3
+    assert replace(UNetConfig(), channels=5).outputs == 5
+    assert replace(UNetConfig(channels=5), channels_out=3).outputs == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"blocks": 0}, "expected blocks to be a whole number from 1 up, got 0"),
+        ({"channels": 0}, "expected channels to be a whole number from 1 up, got 0"),
+        ({"channels_out": 0}, "expected outputs to be a whole number from 1 up"),
+        ({"patch": 0}, "expected patch to be a whole number from 1 up, got 0"),
+        ({"head_dim": 0}, "expected head_dim to be a whole number from 1 up, got 0"),
+        ({"groups": 0}, "expected groups to be a whole number from 1 up, got 0"),
+        ({"classes": -1}, "expected classes to be a whole number from 0 up, got -1"),
+        ({"width": 12.0}, r"expected width to be a whole number from 1 up, got 12\.0"),
+        ({"attention": (5,)}, r"attention at levels from 0 to 1, got \(5,\)"),
+        ({"attention": (-1,)}, r"attention at levels from 0 to 1, got \(-1,\)"),
+        ({"multipliers": ()}, r"an even width, and .* got width 32 and channels \[\]"),
+        ({"multipliers": (1, 0)}, r"an even width, and .* channels \[32, 0\]"),
+        ({"width": 12}, r"8 groups can share equally, got width 12"),
+        ({"width": 9, "groups": 3}, "expected an even width, .*got width 9"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**wrong)
 
 
 @pytest.mark.parametrize("head_dim", [5, 32])

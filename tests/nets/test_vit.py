@@ -45,3 +45,10 @@ def test_bad_sizes_are_refused():
         ViT(ViTConfig(patch=3))
     with pytest.raises(ValueError, match="8, 8"):
         ViT(TINY)(torch.zeros(1, 3, 8, 10))
+
+
+def test_sizes_that_make_no_transformer_are_refused():
+    with pytest.raises(
+        ValueError, match="expected patch to be a whole number from 1 up"
+    ):
+        ViTConfig(patch=0)

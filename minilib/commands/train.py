@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from minilib import recipes
+from minilib.commands import catalogue
 from minilib.commands.arguments import whole
 
 
@@ -29,7 +29,9 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a recipe into a folder: checkpoint while it runs, then weights and card."""
-    name = recipes.get(options.name).name
+    name = catalogue.known(options.name)
+    from minilib import recipes  # torch, and all models: seconds
+
     folder = options.out or Path("runs") / name
     checkpoint = folder / f"{name}.checkpoint.safetensors"
     # under torchrun the others may find what the first just wrote

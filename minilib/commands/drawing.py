@@ -124,7 +124,9 @@ def wanted_settings(recipe: Recipe, options: argparse.Namespace) -> dict[str, An
         "mask": ("--mask", options.mask),
     }
     settings = {key: value for key, (_, value) in given.items() if value is not None}
-    for key in settings.keys() - takes(recipe).keys():
+    for key in settings:
+        if key in takes(recipe):
+            continue
         able = [
             name
             for name, other in recipes.RECIPES.items()

@@ -24,10 +24,9 @@ MEANINGS = {
     "fd": "distance of the drawn (or rebuilt) pictures from real ones; less is better",
     "fd_floor": "distance of real pictures from other real ones: no FD gets below it",
     "mse": "squared error a pixel of rebuilt unseen pictures; less is better",
-    "binding": "share of captions of several things whose colours all go with the "
-    "right shapes; more is better",
-    "spatial": "share of captions that say where things stand, and hold; more is "
-    "better",
+    "binding": "share of captions of several things that are all there, each with its "
+    "own attributes; more is better",
+    "spatial": "share of captions of two things that stand as told; more is better",
     "r1_caption": "how often a picture's caption is found first, among 100 (among all "
     "of the emoji); more is better",
     "r1_picture": "how often a caption's picture is found first, among 100 (among all "

@@ -113,9 +113,7 @@ def sample_conditional(
     steps: int = STEPS,
     w: float = W,
 ) -> Tensor:
-    """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`; by
-    so many steps with guidance w.
-    """
+    """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
     x = torch.randn(n, 3, 16, 16, generator=generator)
     return runtime.in_blocks(
         partial(draw_conditional, model, w=w, steps=steps, generator=generator),
@@ -309,12 +307,8 @@ def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor) -> Te
     """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for
     which a corner will do.
     """
-    return enlarge(
-        large,
-        draw_conditional(small, noise[:, :, :16, :16], tokens, w=2.0),
-        noise,
-        tokens,
-    )
+    x = draw_conditional(small, noise[:, :, :16, :16], tokens, w=2.0)
+    return enlarge(large, x, noise, tokens)
 
 
 def score_scenes(model: GLIDE) -> dict[str, float]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minilib import runtime
+from minilib import __version__
 from minilib.commands import listing, measure, sample, train
 from minilib.commands.arguments import whole
 
@@ -18,6 +18,7 @@ from minilib.commands.arguments import whole
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     root = argparse.ArgumentParser(prog="python -m minilib", description=__doc__)
+    root.add_argument("--version", action="version", version=f"minilib {__version__}")
     commands = root.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("name", metavar="NAME", help="a recipe's name (see list)")
@@ -41,6 +42,8 @@ def chosen_device(name: str | None) -> Iterator[None]:
     """
     before = os.environ.get("MINILIB_DEVICE")
     if name is not None:
+        from minilib import runtime  # torch: seconds, which --help need not wait for
+
         os.environ["MINILIB_DEVICE"] = str(runtime.device(name))
     try:
         yield

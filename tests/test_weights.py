@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from book.tools.train_weights import trainings
-from minilib import recipes, weights
+from minilib import recipes, train, weights
 from minilib.weights import (
     CorruptFileError,
     load_pretrained,
@@ -65,23 +65,84 @@ def test_a_changed_or_cut_file_is_refused_and_the_model_keeps_its_weights(
     assert torch.equal(model.weight, before)
 
 
-@pytest.mark.parametrize("card", [None, "", "{", "[]", "{}"])
-def test_a_missing_or_damaged_card_is_refused(tmp_path, card):
+@pytest.mark.parametrize("card", ["", "{", "[]", "{}"])
+def test_a_damaged_card_is_refused(tmp_path, card):
     path = saved(tmp_path)
-    path.with_suffix(".json").unlink()
-    if card is not None:
-        path.with_suffix(".json").write_text(card)
+    path.with_suffix(".json").write_text(card)
     with pytest.raises(
-        CorruptFileError, match=r"not the file that its card .* restore both"
+        CorruptFileError,
+        match=r"the card .*tiny\.json is damaged, .* saved with tiny\.safetensors",
     ):
         load_weights(nn.Linear(3, 2), path)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_card_is_named(tmp_path):
+    path = saved(tmp_path)
+    path.with_suffix(".json").unlink()
     with pytest.raises(
-        CorruptFileError, match=r"absent.safetensors is missing: restore both"
+        CorruptFileError, match=r"has no card tiny\.json beside it: copy there"
     ):
-        load_weights(nn.Linear(3, 2), tmp_path / "absent.safetensors")
+        load_weights(nn.Linear(3, 2), path)
+
+
+def test_the_card_of_another_file_is_refused(tmp_path):
+    path = saved(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = saved(tmp_path / "other", nn.Linear(3, 2))
+    path.with_suffix(".json").write_bytes(other.with_suffix(".json").read_bytes())
+    with pytest.raises(
+        CorruptFileError,
+        match=r"is not the file that its card tiny\.json describes: restore both",
+    ):
+        load_weights(nn.Linear(3, 2), path)
+
+
+def test_a_training_checkpoint_is_told_from_weights(tmp_path):
+    def loss(model, x):
+        return model(x).square().mean()
+
+    path = tmp_path / "tiny.checkpoint.safetensors"
+    train.fit(
+        nn.Linear(3, 2),
+        lambda model, x, draw: loss(model, x),
+        lambda step: (torch.ones(2, 3),),
+        steps=1,
+        checkpoint=path,
+        progress=False,
+    )
+    with pytest.raises(
+        ValueError, match=r"is a training checkpoint, not weights: name the file of"
+    ):
+        load_weights(nn.Linear(3, 2), path)
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "."])
+def test_a_missing_file_is_named(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*: name weights"):
+        load_weights(nn.Linear(3, 2), tmp_path / name)
+
+
+def test_a_path_may_be_a_text(tmp_path):
+    path = f"{tmp_path}/text.safetensors"
+    save_weights(model := nn.Linear(3, 2), path, {})
+    loaded = load_weights(nn.Linear(3, 2), path)
+    assert torch.equal(loaded.weight, model.weight.half().float())
+    write_tensors(path, {"a": torch.ones(1)}, {})
+    assert read_tensors(path)[1] == {}
+    write_atomically(path, b"bytes")
+    weights.require_writable(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "text.json",
+        "text.safetensors",
+    ]
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path, tmp_path / "file" / "a.png"):
+        with pytest.raises(OSError, match=r"cannot write .*choose another folder"):
+            weights.require_writable(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_a_killed_write_left_is_written_over(tmp_path):

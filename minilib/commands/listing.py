@@ -1,31 +1,173 @@
-"""python -m minilib list."""
+"""python -m minilib list [NAME]."""
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 
-from minilib import recipes, weights
+from minilib import weights
+from minilib.commands.catalogue import CATALOGUE, Facts, known
+
+# of a score whose name begins so, the longest that fits: what it means
+MEANINGS = {
+    "accuracy": "share of unseen pictures put into their class; more is better",
+    "accuracy_t": "accuracy at that step of the noise; more is better",
+    "agreement": "share of drawn digits that the classifier takes for the one asked "
+    "for; more is better",
+    "caption": "share of drawn pictures in which all of the caption holds; more is "
+    "better",
+    "claims": "share of what captions say that holds in the drawn pictures; more is "
+    "better",
+    "clear": "share of drawn scenes that show clear things only; more is better",
+    "digits_covered": "how many of the ten digits the drawn pictures show; 10 is best",
+    "elbo": "bound on the log-likelihood of unseen pictures, in nats; more is better",
+    "fd": "distance of the drawn (or rebuilt) pictures from real ones; less is better",
+    "fd_floor": "distance of real pictures from other real ones: no FD gets below it",
+    "mse": "squared error a pixel of rebuilt unseen pictures; less is better",
+    "binding": "share of captions of several things that are all there, each with its "
+    "own attributes; more is better",
+    "spatial": "share of captions of two things that stand as told; more is better",
+    "r1_caption": "how often a picture's caption is found first, among 100 (among all "
+    "of the emoji); more is better",
+    "r1_picture": "how often a caption's picture is found first, among 100 (among all "
+    "of the emoji); more is better",
+}
+# what a caption of scenes says, kind by kind
+MEANINGS |= {
+    kind: f"share of captions whose {kind} holds in the drawn picture; more is better"
+    for kind in ("size", "texture", "colour", "shape", "count", "background")
+}
+# the score that the table shows, if a card has several
+FIRST = ("fd_samples", "caption", "r1_caption_test")
 
 
 def add(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="a recipe, to see its card, its words and an example; all if left out",
+    )
     command.set_defaults(run=show_list)
 
 
-def show_list(_: argparse.Namespace) -> None:
-    """A line a recipe: name, steps, and the score of what ships; and the size of it."""
-    for name, recipe in recipes.RECIPES.items():
-        score = weights.card(name)["score"] if name in weights.names() else {}
-        missing = (
-            "only trainings at the quick budget shipped"
-            if recipe.seeds
-            else "no weights shipped"
-        )
-        facts = (
-            ", ".join(f"{key} {value:.4g}" for key, value in score.items()) or missing
-        )
-        print(
-            f"{name:<18} quick {recipe.quick:>6,} steps, full {recipe.full:>6,}: "
-            f"{facts}"
-        )
+def show_list(options: argparse.Namespace) -> None:
+    """A table of all recipes: steps, what they draw from, and the score of what ships;
+    or all about one.
+    """
+    print(about(known(options.name)) if options.name else table())
+
+
+def scores(name: str) -> dict[str, float]:
+    """The scores on the card of a recipe; none where no weights ship."""
+    return weights.card(name)["score"] if name in weights.names() else {}
+
+
+def main_score(name: str) -> str:
+    """The score that stands for a recipe in the table: its name and value."""
+    found = scores(name)
+    key = next((key for key in FIRST if key in found), next(iter(found), ""))
+    return f"{key} {found[key]:.4g}" if key else missing(name)
+
+
+def missing(name: str) -> str:
+    """Why a recipe has no score."""
+    seeds = any(other.startswith(f"{name}_seed") for other in weights.names())
+    return "only quick trainings ship" if seeds else "no weights ship"
+
+
+def draws(facts: Facts) -> str:
+    return f"from {facts.draws_from}" if facts.draws_from else "-"
+
+
+def table() -> str:
+    """A line a recipe in columns; below, what the scores mean and the size of all."""
+    rows = [("NAME", "DRAWS", "QUICK", "FULL", "SCORE")]
+    rows += [
+        (name, draws(facts), f"{facts.quick:,}", f"{facts.full:,}", main_score(name))
+        for name, facts in CATALOGUE.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    name, source, quick, full, _ = widths
+    lines = [
+        f"{a:<{name}}  {b:<{source}}  {c:>{quick}}  {d:>{full}}  {e}"
+        for a, b, c, d, e in rows
+    ]
+    shown = {stem(main_score(name).split()[0]) for name in CATALOGUE if scores(name)}
     sizes = [weights.card(name)["bytes"] for name in weights.names()]
-    print(f"{len(sizes)} files of weights ship, {sum(sizes) / 1e6:.1f} MB in all")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "DRAWS: what sample draws pictures from; - where it draws none",
+            "QUICK, FULL: steps of training",
+            *(wrapped(f"{key}: {MEANINGS[key]}") for key in sorted(shown)),
+            "list NAME tells more of one.",
+            f"{len(sizes)} files of weights ship, {sum(sizes) / 1e6:.1f} MB in all",
+        ]
+    )
+
+
+def stem(key: str) -> str:
+    """The longest beginning of a score's name whose meaning is known."""
+    return max((known for known in MEANINGS if key.startswith(known)), key=len)
+
+
+def about(name: str) -> str:
+    """The card of a recipe, what its scores mean, the words that it reads, and a
+    command to try.
+    """
+    facts, shipped = CATALOGUE[name], name in weights.names()
+    lines = [
+        name,
+        f"draws     {draws(facts)}" if facts.draws_from else "draws     no pictures",
+        f"steps     {facts.quick:,} quick, {facts.full:,} full",
+    ]
+    if shipped:
+        card = weights.card(name)
+        lines += [
+            wrapped(f"limits    {card['limits']}"),
+            wrapped(f"data      {card['data']}"),
+            f"trained   {card['steps']:,} steps, {card['seconds']:,.0f} s, seed "
+            f"{card['seed']}, {card['date']}",
+            f"machine   {card['machine']}",
+            f"size      {card['parameters']:,} parameters, "
+            f"{card['bytes'] / 1e6:.1f} MB",
+            f"sha256    {card['sha256']}",
+        ]
+    else:
+        lines += [f"weights   {missing(name)}"]
+    lines += [
+        wrapped(f"{key} {value:.4g}: {MEANINGS[stem(key)]}")
+        for key, value in scores(name).items()
+    ]
+    if facts.draws_from == "prompt":
+        lines += [wrapped(f"words     {', '.join(words(name))}")]
+    return "\n".join([*lines, f"try       {example(name)}"])
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, 88, subsequent_indent=" " * 10)
+
+
+def words(name: str) -> list[str]:
+    """The words that a prompt may hold."""
+    from minilib import recipes  # torch, and all models: seconds
+
+    tokenizer = recipes.get(name).tokenizer
+    assert tokenizer is not None
+    return [word for word in tokenizer().heard() if word.isalnum()]
+
+
+def example(name: str) -> str:
+    """A command that works with what ships."""
+    more = {
+        "class": " --class 3",
+        "prompt": ' "a red circle"'
+        if "scenes" in name
+        else ' "a person with a red hat"',
+    }
+    draws_from = CATALOGUE[name].draws_from
+    if draws_from and name in weights.names():
+        return f"python -m minilib sample {name}{more.get(draws_from, '')}"
+    return f"python -m minilib train {name}"

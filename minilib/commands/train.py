@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from minilib import recipes, runtime
+from minilib.commands import catalogue
 from minilib.commands.arguments import whole
-from minilib.recipes import Recipe
-from minilib.train import Trainer
-from minilib.train.checkpoint import run_of
-from minilib.weights import write_atomically
-
-SHEET = 16  # pictures on a preview
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -30,7 +16,7 @@ def add(command: argparse.ArgumentParser) -> None:
         type=whole(1, 10**9),
         help=(
             "if left out, those of the checkpoint that --resume goes on from, else "
-            "the budget's: quick on a CPU, full on a GPU, or what MINILIB_BUDGET says"
+            "the budget's: full on CUDA, else quick, or what MINILIB_BUDGET says"
         ),
     )
     length.add_argument(
@@ -68,125 +54,7 @@ def train(options: argparse.Namespace) -> None:
     """Train a recipe into a folder: checkpoint while it runs, then weights and card,
     then the score.
     """
-    recipe = recipes.get(options.name)
-    folder = options.out or Path("runs") / recipe.name
-    checkpoint = folder / f"{recipe.name}.checkpoint.safetensors"
-    # under torchrun the others may find what the first just wrote
-    first = os.environ.get("RANK", "0") == "0"
-    if first and checkpoint.exists() and not options.resume:
-        raise FileExistsError(
-            f"{checkpoint} exists: go on with --resume, choose another --out, or "
-            "delete it"
-        )
-    steps = wanted_steps(options, recipe, checkpoint)
-    watch = previews(recipe, folder, options) if options.preview else None
-    try:
-        path = recipes.train_and_save(
-            recipe.name,
-            folder,
-            steps=steps,
-            seed=options.seed,
-            score=False,
-            checkpoint=checkpoint,
-            watch=watch,
-        )
-    except KeyboardInterrupt as stopped:
-        said = f"{stopped}: " if stopped.args else ""
-        raise KeyboardInterrupt(f"{said}go on with --resume") from None
-    if first:
-        print(f"wrote {path}", flush=True)
-        if options.score:
-            score(recipe, path)
+    name = catalogue.known(options.name)
+    from minilib.commands.training import run  # torch, and all models: seconds
 
-
-def wanted_steps(
-    options: argparse.Namespace, recipe: Recipe, checkpoint: Path
-) -> int | None:
-    """How many steps were asked for; None leaves it to the budget."""
-    if options.full or options.quick:
-        return recipe.full if options.full else recipe.quick
-    if options.steps is None and options.resume and checkpoint.exists():
-        return run_of(checkpoint)["steps"]
-    return options.steps
-
-
-def score(recipe: Recipe, path: Path) -> None:
-    """Score the weights at `path`, and say so before and after."""
-    print(
-        f"scoring on {runtime.device()}, in seconds to minutes …",
-        file=sys.stderr,
-        flush=True,
-    )
-    try:
-        found = recipes.score_saved(recipe.name, path)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"{path} is whole, but has no score: --resume will score it"
-        ) from None
-    numbers = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
-    print(f"scored: {numbers}", file=sys.stderr)
-
-
-# ---------- previews ----------
-
-
-def previews(
-    recipe: Recipe, folder: Path, options: argparse.Namespace
-) -> Callable[[Trainer], None]:
-    """What writes previews of a training in the first process: NAME.loss.csv and .png,
-    and NAME.000500.png where the recipe draws.
-    """
-    names = list(recipe.loss) if isinstance(recipe.loss, dict) else ["loss"]
-
-    def watch(trainer: Trainer) -> None:
-        step, last = trainer.step, trainer.step == trainer.run["steps"]
-        if trainer.rank != 0 or not (last or step % options.preview == 0):
-            return
-        trainer.require_finite()
-        losses = trainer.losses[:step].cpu()
-        stem = folder / recipe.name
-        write_atomically(stem.with_suffix(".loss.csv"), loss_table(names, losses))
-        write_atomically(stem.with_suffix(".loss.png"), loss_curve(names, losses))
-        if recipe.sample is not None:
-            draw = torch.Generator().manual_seed(options.seed)
-            drawn = recipe.sample(trainer.ema, SHEET, draw)
-            write_atomically(stem.with_suffix(f".{step:06}.png"), sheet(drawn))
-
-    return watch
-
-
-def loss_table(names: list[str], losses: Tensor) -> bytes:
-    """Losses (steps, players) as CSV, a row a step."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["step", *names])
-    rows.writerows([step, *row] for step, row in enumerate(losses.tolist()))
-    return text.getvalue().encode()
-
-
-def loss_curve(names: list[str], losses: Tensor) -> bytes:
-    """Losses (steps, players) as a PNG: at most some 200 points, each a mean over steps
-    that follow one another.
-    """
-    from minilib import plot  # matplotlib is slow to import
-
-    width = max(1, len(losses) // 200)
-    count = len(losses) // width
-    means = losses[: count * width].unflatten(0, (count, width)).mean(dim=1)
-    steps = width * torch.arange(count)
-    lines = {name: (steps, means[:, i]) for i, name in enumerate(names)}
-    label = f"loss, mean of {width} steps" if width > 1 else "loss"
-    return plot.to_png(plot.curves(lines, "step", label))
-
-
-def sheet(x: Tensor) -> bytes:
-    """Pictures (n, C, H, W) in [-1, 1] as a PNG, eight a row."""
-    from PIL import Image
-
-    from minilib import plot
-
-    scale = max(1, 48 // x.shape[2])  # 16 pixels would be hard to see
-    x = x.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    png = io.BytesIO()
-    Image.fromarray(plot.tile(x, columns=8)).save(png, format="png")
-    return png.getvalue()
+    run(name, options)

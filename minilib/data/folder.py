@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
@@ -18,9 +17,11 @@ def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
 
     Each is turned upright, laid on white where it is transparent, cropped to its middle
     square and resized. Of an animation the first frame is taken. With `channels=1` they
-    become grey. Folders within the folder are not entered. Raises FileNotFoundError for
-    a missing folder or one without pictures, ValueError for a picture that cannot be
-    read (naming it), for a size below 1, and for channels other than 1 and 3.
+    become grey. Every format that Pillow reads is one; files that are none are left
+    out, with a warning that names them (but for hidden ones), and folders within the
+    folder are not entered. Raises FileNotFoundError for a missing folder or one without
+    pictures, ValueError for a picture that cannot be read (naming it), for a size below
+    1, and for channels other than 1 and 3.
     """
     if channels not in (1, 3):
         raise ValueError(
@@ -33,17 +34,35 @@ def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
         raise FileNotFoundError(
             f"there is no folder {folder}: name the one that holds your pictures"
         )
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
-    if not files:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    pictures = [file for file in files if is_picture(file)]
+    others = [f.name for f in files if f not in pictures and f.name[0] != "."]
+    if not pictures:
         raise FileNotFoundError(
-            f"{folder} holds no picture: put some there that end in "
-            f"{', '.join(SUFFIXES)}"
+            f"{folder} holds no picture{', but ' * bool(others)}{', '.join(others)}: "
+            "put some there that Pillow reads, such as .png, .jpg, .tif or .webp"
         )
-    return torch.stack([read_picture(file, size, channels) for file in files])
+    if others:
+        warnings.warn(
+            f"left out of {folder}, as Pillow reads no picture there: "
+            f"{', '.join(others)}",
+            stacklevel=2,
+        )
+    return torch.stack([read_picture(file, size, channels) for file in pictures])
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file is a picture by its ending, however damaged, or by its content."""
+    if file.name.startswith("."):
+        return False
+    kind = Image.registered_extensions().get(file.suffix.lower())
+    if kind in Image.OPEN:
+        return True
+    try:
+        with Image.open(file):
+            return True
+    except UnidentifiedImageError:
+        return False
 
 
 def read_picture(file: Path, size: int, channels: int) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 UINT8 = 8
+GZIP = b"\x1f\x8b"  # how a gzip file begins
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -27,6 +28,8 @@ def read_idx(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     content = gunzip(path) if path.suffix == ".gz" else path.read_bytes()
+    if path.suffix != ".gz" and content.startswith(GZIP):
+        raise misnamed(path, "a gzip file", f"call it {path.name}.gz")
     if len(content) < 4 or content[:2] != b"\0\0":
         raise broken(
             path,
@@ -62,12 +65,19 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 
 def gunzip(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content.startswith(b"\0\0"):
+        raise misnamed(path, "a plain IDX file", f"call it {path.stem}")
     try:
-        return gzip.decompress(path.read_bytes())
+        return gzip.decompress(content)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise broken(
             path, f"it is no whole gzip file, as its name says ({error})"
         ) from None
+
+
+def misnamed(path: Path, what: str, mend: str) -> ValueError:
+    return ValueError(f"{path} is {what}, and its name says otherwise: {mend}")
 
 
 def broken(path: Path, what: str) -> ValueError:

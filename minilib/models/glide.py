@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minilib.diffusion.inpainting import random_holes
+from minilib.diffusion.guidance import classifier_free
+from minilib.diffusion.inpainting import keep_known, random_holes
 from minilib.diffusion.loss import simple_loss
+from minilib.diffusion.sampling import Denoiser, denoiser
+from minilib.diffusion.schedule import Prediction, Schedule
 from minilib.models.clip import TextConfig, TextTransformer
 from minilib.nets.layers import attend_fast
 from minilib.nets.unet import Embedding, UNetDecoder, UNetEncoder, require_fit
@@ -175,6 +178,26 @@ def inpainting_loss(
     """
     given = masked_condition(x_0, random_holes(x_0, draw))
     return text_loss(with_condition(model, given), x_0, tokens, draw=draw, **options)
+
+
+def repainting(
+    model: Callable[..., Tensor],
+    schedule: Schedule,
+    prediction: Prediction,
+    x_0: Tensor,
+    known: Tensor,
+    tokens: Tensor,
+    w: float,
+) -> Denoiser:
+    """The denoiser that paints x_0 (B, C, H, W) anew where it is not `known` (B, 1, H,
+    W), as captions (B, L) say, with classifier-free guidance w.
+    """
+    network = with_condition(model, masked_condition(x_0, known))
+    conditional, unconditional = (
+        denoiser(network, schedule, prediction, y, clip=False)
+        for y in (tokens, null_captions(tokens))
+    )
+    return keep_known(classifier_free(conditional, unconditional, w), x_0, known)
 
 
 def widened(model: GLIDE, trained: GLIDE) -> GLIDE:

@@ -84,7 +84,8 @@ def get(name: str) -> Recipe:
 
 def draws_digits(recipe: Recipe) -> bool:
     """Whether its pictures are those that the scoreboard compares."""
-    return recipe.sample is not None and recipe.source == MNIST
+    drawing = recipe.sample is not None and recipe.compared
+    return drawing and recipe.source == MNIST
 
 
 def train_and_save(

@@ -26,13 +26,20 @@ Captioned = tuple[Tensor, list[str]]
 @cache
 def portrait_tokens() -> WordTokenizer:
     """The tokenizer of captions of portraits, alone or in pairs: 40 tokens."""
-    return WordTokenizer(portrait_captions.words(), 40)
+    return WordTokenizer(portrait_captions.words(), 40, portrait_captions.UNHEARD)
+
+
+@cache
+def one_portrait_tokens() -> WordTokenizer:
+    """`portrait_tokens` of one person, who stands left or right of nobody."""
+    alone = {**portrait_captions.UNHEARD, "left": "", "right": ""}
+    return WordTokenizer(portrait_captions.words(), 40, alone)
 
 
 @cache
 def scene_tokens() -> WordTokenizer:
     """The tokenizer of captions of scenes: 40 tokens."""
-    return WordTokenizer(scene_captions.words(), 40)
+    return WordTokenizer(scene_captions.words(), 40, scene_captions.UNHEARD)
 
 
 def tokenised(found: Captioned, tokens: WordTokenizer) -> tuple[Tensor, Tensor]:

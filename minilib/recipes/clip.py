@@ -178,7 +178,8 @@ clip_emoji = Recipe(
 @cache
 def world_tokens() -> WordTokenizer:
     """The tokenizer of captions of portraits and of scenes: 40 tokens."""
-    return WordTokenizer([*portrait_captions.words(), *scene_captions.words()], 40)
+    words = [*portrait_captions.words(), *scene_captions.words()]
+    return WordTokenizer(words, 40, {"the": "a", **scene_captions.UNHEARD})
 
 
 def worlds(n_portraits: int, n_scenes: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from minilib import runtime
 from minilib.data import digits
 from minilib.data.scenes import drawing as scenes
 from minilib.data.scenes.finder import recognise_scenes
+from minilib.diffusion.guidance import classifier_free
 from minilib.diffusion.loss import root_snr, simple_loss
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import (
@@ -41,17 +42,23 @@ def sample_digits(
     *,
     schedule: Schedule,
     prediction: Prediction,
+    steps: int = 20,
+    w: float = 1.0,
 ) -> Tensor:
-    """n pictures (n, 1, 28, 28) of labels y (n,), by default 0, 1, 2, … in turn, by 20
-    DDIM steps with eta = 0.5.
+    """n pictures (n, 1, 28, 28) of labels y (n,), by default 0, 1, 2, … in turn, by so
+    many DDIM steps with eta = 0.5 and classifier-free guidance w.
     """
     x = torch.randn(n, 1, 28, 28, generator=generator)
     y = torch.arange(n) % model.config.classes if y is None else y
 
     def draw(x: Tensor, y: Tensor) -> Tensor:
-        denoise = denoiser(model, schedule, prediction, y)
+        conditional, unconditional = (
+            denoiser(model, schedule, prediction, labels, clip=False)
+            for labels in (y, torch.full_like(y, -1))
+        )
+        denoise = classifier_free(conditional, unconditional, w)
         return last(
-            ddim(denoise, schedule, x, trailing(schedule.T, 20), generator, eta=0.5)
+            ddim(denoise, schedule, x, trailing(schedule.T, steps), generator, eta=0.5)
         )
 
     return runtime.in_blocks(draw, x, y)
@@ -93,6 +100,7 @@ def recipe_of(name: str, prediction: Prediction, **options: Any) -> Recipe:
         full=20_000,
         score=partial(score_diffusion, schedule=LINEAR, prediction=prediction),
         sample=partial(sample_digits, schedule=LINEAR, prediction=prediction),
+        compared=prediction is X_0,
         classes=10,
         lr=4e-3,
         betas=(0.9, 0.99),
@@ -110,12 +118,14 @@ ddpm_digits_eps = recipe_of("ddpm_digits_eps", EPS)  # the loss of Ho et al.: L_
 STEPS = 30
 
 
-def sample_scenes(model: UNet, n: int, generator: torch.Generator) -> Tensor:
-    """n pictures (n, 3, 32, 32), by 30 steps of DDIM."""
+def sample_scenes(
+    model: UNet, n: int, generator: torch.Generator, *, steps: int = STEPS
+) -> Tensor:
+    """n pictures (n, 3, 32, 32), by so many steps of DDIM."""
     denoise = denoiser(model, LINEAR, X_0)
 
     def draw(x: Tensor) -> Tensor:
-        return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, STEPS)))
+        return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, steps)))
 
     return runtime.in_blocks(draw, torch.randn(n, 3, 32, 32, generator=generator))
 

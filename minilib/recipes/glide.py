@@ -24,6 +24,7 @@ from minilib.models.glide import (
     TextAttention,
     inpainting_loss,
     null_captions,
+    repainting,
     text_loss,
     upsampling_loss,
     widened,
@@ -42,6 +43,7 @@ from minilib.recipes.captioned import (
     SCENES,
     captioned_portraits,
     captioned_scenes,
+    one_portrait_tokens,
     portrait_tokens,
     scene_tokens,
     some_prompts,
@@ -108,11 +110,13 @@ def sample_conditional(
     y: Tensor | None = None,
     *,
     prompts: Callable[[int], Tensor],
+    steps: int = STEPS,
+    w: float = W,
 ) -> Tensor:
     """n pictures (n, 3, 16, 16) of captions y (n, L), by default those of `prompts`."""
     x = torch.randn(n, 3, 16, 16, generator=generator)
     return runtime.in_blocks(
-        partial(draw_conditional, model, generator=generator),
+        partial(draw_conditional, model, w=w, steps=steps, generator=generator),
         x,
         prompts(n) if y is None else y,
     )
@@ -150,39 +154,62 @@ glide_portraits = Recipe(
         sample_conditional,
         prompts=partial(some_prompts, captioned_portraits, portrait_tokens),
     ),
-    tokenizer=portrait_tokens,
+    tokenizer=one_portrait_tokens,
     lr=1e-3,
     limits="Draws one person, told in the words of the portraits' captions.",
     source=PORTRAITS,
 )
 
 
-def shipped_portraits() -> GLIDE:
-    """GLIDE of portraits with the weights that ship."""
-    return load_pretrained(glide_portraits.model(), "glide_portraits")
-
-
 def score_filled(model: GLIDE) -> dict[str, float]:
     """`score_people` of the network without any clue: all of the picture is a hole."""
 
     def blind(x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return with_condition(model, x_t.new_zeros(len(x_t), 4, *x_t.shape[2:]))(
-            x_t, t, tokens
-        )
+        nothing = x_t.new_zeros(len(x_t), 4, *x_t.shape[2:])
+        return with_condition(model, nothing)(x_t, t, tokens)
 
     return score_people(blind, n=128)
+
+
+def sample_filled(
+    model: GLIDE,
+    n: int,
+    generator: torch.Generator,
+    y: Tensor | None = None,
+    *,
+    image: Tensor | None = None,
+    mask: Tensor | None = None,
+    steps: int = STEPS,
+    w: float = W,
+) -> Tensor:
+    """Pictures `image` (n, 3, 16, 16), painted anew as captions y (n, L) say where
+    `mask` (n, 1, 16, 16) is True; all of them, if no picture is given.
+    """
+    x = torch.randn(n, 3, 16, 16, generator=generator)
+    image = torch.zeros_like(x) if image is None else image
+    mask = torch.ones_like(x[:, :1], dtype=torch.bool) if mask is None else mask
+    y = some_prompts(captioned_portraits, portrait_tokens, n) if y is None else y
+
+    def draw(x: Tensor, x_0: Tensor, known: Tensor, tokens: Tensor) -> Tensor:
+        denoise = repainting(model, LINEAR, X_0, x_0, known, tokens, w)
+        return last(ddim(denoise, LINEAR, x, trailing(LINEAR.T, steps), generator, 1.0))
+
+    return runtime.in_blocks(draw, x, image, ~mask, y)
 
 
 glide_portraits_inpaint = Recipe(
     name="glide_portraits_inpaint",
     model=lambda: widened(
-        GLIDE(reader(len(portrait_tokens()), channels=7)), shipped_portraits()
+        GLIDE(reader(len(portrait_tokens()), channels=7)),
+        load_pretrained(glide_portraits.model(), "glide_portraits"),
     ),
     loss=partial(inpainting_loss, **COMMON, weight=root_snr_plus_one),
     data=lambda: tokenised(captioned_portraits(40_000, 0), portrait_tokens()),
     quick=100,
     full=500,
     score=score_filled,
+    sample=sample_filled,
+    tokenizer=one_portrait_tokens,
     lr=1e-3,
     betas=(0.9, 0.99),
     limits="Fills holes in portraits by captions. It went on from glide_portraits.",
@@ -280,12 +307,8 @@ def draw_scenes(small: GLIDE, large: GLIDE, noise: Tensor, tokens: Tensor) -> Te
     """From noise (B, 3, 32, 32) to scenes of captions (B, L), by way of 16 × 16, for
     which a corner will do.
     """
-    return enlarge(
-        large,
-        draw_conditional(small, noise[:, :, :16, :16], tokens, w=2.0),
-        noise,
-        tokens,
-    )
+    x = draw_conditional(small, noise[:, :, :16, :16], tokens, w=2.0)
+    return enlarge(large, x, noise, tokens)
 
 
 def score_scenes(model: GLIDE) -> dict[str, float]:

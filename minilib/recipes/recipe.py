@@ -35,6 +35,7 @@ class Recipe:
     sample: Callable[..., Tensor] | None = (
         None  # (model, n, generator[, y]) → (n, C, H, W)
     )
+    compared: bool = True  # on the scoreboard, if it draws digits
     classes: int = 0  # of labels that `sample` takes as y (n,)
     tokenizer: Callable[[], WordTokenizer] | None = (
         None  # of the captions that `sample` takes as y (n, L)

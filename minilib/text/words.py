@@ -29,10 +29,17 @@ def trimmed(tokens: Tensor) -> Tensor:
 class WordTokenizer:
     """Tokens for the words of known texts: 0 pads, 1 starts a caption, 2 ends it, then
     the words by alphabet.
+
+    Words that have a token but that no training caption holds are `unheard`, each with
+    the word to say in its place, or "": they are refused.
     """
 
-    def __init__(self, texts: list[str], length: int):
-        self.length = length
+    STOPS = frozenset(".!?…。！？")  # a caption means the same without them
+
+    def __init__(
+        self, texts: list[str], length: int, unheard: dict[str, str] | None = None
+    ):
+        self.length, self.unheard = length, unheard or {}
         self.words = sorted({word for text in texts for word in split(text)})
         self.token = {word: i for i, word in enumerate(self.words, start=END + 1)}
 
@@ -42,8 +49,9 @@ class WordTokenizer:
     def encode(self, texts: list[str]) -> Tensor:
         """(B, length), int64: start, words, end, padding.
 
-        Raises ValueError for an unknown word, naming it and the nearest known ones, and
-        for a text that is too long.
+        Signs that end a sentence are left out where no known text holds them. Raises
+        ValueError for an unknown word, naming it and the nearest known ones, and for a
+        text that is too long.
         """
         if isinstance(texts, str):
             raise ValueError(
@@ -51,7 +59,11 @@ class WordTokenizer:
             )
         tokens = torch.full((len(texts), self.length), PADDING)
         for row, text in zip(tokens, texts, strict=True):
-            words = split(text)
+            words = [
+                word
+                for word in split(text)
+                if word in self.token or word not in self.STOPS
+            ]
             if len(words) > self.length - 2:
                 raise ValueError(
                     f"{text!r} has {len(words)} words, and at most "
@@ -62,16 +74,28 @@ class WordTokenizer:
         return tokens
 
     def known(self, word: str, text: str) -> int:
-        """The token of a word. Raises ValueError where there is none."""
-        if word not in self.token:
-            near = difflib.get_close_matches(word, self.words, n=3, cutoff=0.5)
-            hint = (
-                f"did you mean {' or '.join(map(repr, near))}?"
-                if near
-                else f"it knows {', '.join(self.words[:20])} …"
-            )
-            raise ValueError(f"unknown word {word!r} in {text!r}: {hint}")
+        """The token of a word. Raises ValueError where there is none, or none that
+        training has seen.
+        """
+        if word not in self.token or word in self.unheard:
+            raise ValueError(f"unknown word {word!r} in {text!r}: {self.hint(word)}")
         return self.token[word]
+
+    def heard(self) -> list[str]:
+        """The words that captions may hold, by alphabet."""
+        return [word for word in self.words if word not in self.unheard]
+
+    def hint(self, word: str) -> str:
+        """What to say in place of a word that is not known."""
+        heard = self.heard()
+        near = difflib.get_close_matches(word, heard, n=3, cutoff=0.5)
+        if self.unheard.get(word):
+            near = [self.unheard[word]]
+        if near:
+            return f"did you mean {' or '.join(map(repr, near))}?"
+        if len(heard) > 100:
+            return f"it knows {len(heard):,} words, which its heard() lists"
+        return f"it knows {', '.join(heard)}"
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Tokens (B, L) → texts: the words up to the end, with spaces between them."""

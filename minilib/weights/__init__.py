@@ -4,19 +4,20 @@ at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import safetensors
-import safetensors.torch
-from torch import Tensor, nn
+# torch and safetensors.torch are imported where tensors are: cards are read without
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 HERE = Path(__file__).parent
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound="nn.Module")
 
 
 class CorruptFileError(ValueError):
@@ -25,15 +26,15 @@ class CorruptFileError(ValueError):
     """
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: str | Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all: into a temporary file beside it,
     which then takes its name.
 
     Raises OSError that says what to do when the disk is full or read-only; what stood
     at `path` before is untouched.
     """
-    # one name: what a killed process left is written over
-    temporary = path.with_name(f".{path.name}.part")
+    path = Path(path)
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -44,27 +45,59 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = (
-            f"cannot write {path}: {error.strerror}. Nothing was changed; free some "
-            "space or choose another folder"
-        )
-        raise OSError(error.errno, reason) from error
+        raise cannot_write(path, error) from error
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def beside(path: Path) -> Path:
+    """Where `path` is written before it takes its name. There is one such name: what a
+    killed process left is written over.
+    """
+    return path.with_name(f".{path.name}.part")
+
+
+def cannot_write(path: Path, error: OSError) -> OSError:
+    reason = (
+        f"cannot write {path}: {error.strerror}. Nothing was changed; free some "
+        "space or choose another folder"
+    )
+    return OSError(error.errno, reason)
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise now what `write_atomically` would raise later, where `path` is a folder or
+    its folder takes no file.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside(path).touch()
+        beside(path).unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]
+) -> None:
     """Write tensors and `meta` (anything JSON can hold) as one safetensors file,
     atomically.
     """
+    import safetensors.torch
+
     content = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     write_atomically(
         path, safetensors.torch.save(content, {"minilib": json.dumps(meta)})
     )
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and `meta` of a file that `write_tensors` wrote. Raises
     CorruptFileError when it is not one.
     """
+    import safetensors
+
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["minilib"])
@@ -95,10 +128,11 @@ def card(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def save_weights(model: nn.Module, path: Path, about: dict[str, Any]) -> None:
+def save_weights(model: nn.Module, path: str | Path, about: dict[str, Any]) -> None:
     """Write the model's weights in float16 to `path`, and `about` with their SHA-256 as
     a card (.json) beside it.
     """
+    path = Path(path)
     halves = {
         k: v.half() if v.is_floating_point() else v
         for k, v in model.state_dict().items()
@@ -126,21 +160,18 @@ def load_pretrained(model: M, name: str) -> M:
     return load_weights(model, HERE / f"{name}.safetensors")
 
 
-def load_weights(model: M, path: Path) -> M:
+def load_weights(model: M, path: str | Path) -> M:
     """Fill the caller's own `model` from `path`, after checking it against the card
     beside it; evaluation mode.
 
-    Raises CorruptFileError when file and card do not belong together, ValueError when
-    the model has other tensors than the file. On any error the model is as it was.
+    Raises FileNotFoundError when there is no such file, CorruptFileError when its card
+    is missing, damaged or of another file, ValueError when it is a training checkpoint
+    or has other tensors than the model. On any error the model is as it was.
     """
-    content = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(content).hexdigest() != expected_hash(path.with_suffix(".json")):
-        what = (
-            f"is not the file that its card {path.stem}.json describes"
-            if path.exists()
-            else "is missing"
-        )
-        raise CorruptFileError(f"{path} {what}: restore both, or train again")
+    import safetensors.torch
+
+    path = Path(path)
+    content = described(path)
     tensors, own = safetensors.torch.load(content), model.state_dict()
     differ = [
         key
@@ -161,12 +192,46 @@ def load_weights(model: M, path: Path) -> M:
     return model.eval()
 
 
-def expected_hash(card_path: Path) -> str | None:
-    """The SHA-256 on a card, or None where the card is missing, damaged or has none."""
+def described(path: Path) -> bytes:
+    """The content of a file of weights, if it is the one that its card describes."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}: name weights (.safetensors) that `train` or "
+            "`save_weights` wrote"
+        )
+    content, card_path = path.read_bytes(), path.with_suffix(".json")
+    if is_checkpoint(content):
+        raise ValueError(
+            f"{path} is a training checkpoint, not weights: name the file of weights "
+            "that `train` writes at its end, or finish it with train --resume"
+        )
+    if not card_path.exists():
+        raise CorruptFileError(
+            f"{path} has no card {card_path.name} beside it: copy there the one that "
+            "was saved with it"
+        )
     try:
-        return json.loads(card_path.read_bytes())["sha256"]
+        expected = json.loads(card_path.read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        raise CorruptFileError(
+            f"the card {card_path} is damaged, or is none: copy there the one that was "
+            f"saved with {path.name}"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CorruptFileError(
+            f"{path} is not the file that its card {card_path.name} describes: restore "
+            "both, or train again"
+        )
+    return content
+
+
+def is_checkpoint(content: bytes) -> bool:
+    """Whether a file is what training goes on from; its header says so."""
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return {"run", "step"} <= json.loads(header["__metadata__"]["minilib"]).keys()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def shape(tensor: Tensor | None) -> str:

@@ -44,7 +44,10 @@ def test_any_picture_becomes_a_square_in_range(
     assert x.abs().max() <= 1
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".gif", ".bmp", ".webp"])
+@pytest.mark.parametrize(
+    "suffix",
+    [".png", ".jpg", ".JPEG", ".gif", ".bmp", ".webp", ".tif", ".TIFF", ".ppm", ".ico"],
+)
 def test_each_format_is_read(tmp_path, suffix):
     Image.new("RGB", (12, 12), (255, 0, 0)).save(tmp_path / f"a{suffix}")
     assert colour(folder.load(tmp_path, 8)[0]) == pytest.approx([255, 0, 0], abs=3)
@@ -54,9 +57,19 @@ def test_pictures_come_by_order_of_their_names_and_other_files_stay_out(tmp_path
     for name, value in [("b.png", GREEN), ("a.png", RED), ("c.png", BLUE)]:
         thirds(value).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / ".DS_Store").write_text("hidden")
     (tmp_path / "inner.png").mkdir()
-    x = folder.load(str(tmp_path), 4)
+    with pytest.warns(
+        UserWarning, match=r"left out of .* no picture there: notes.txt$"
+    ):
+        x = folder.load(str(tmp_path), 4)
     assert [colour(picture) for picture in x] == [list(RED), list(GREEN), list(BLUE)]
+
+
+def test_a_picture_is_known_by_its_content_too(tmp_path):
+    for name in ("none", "odd.picture"):
+        thirds(RED).save(tmp_path / name, format="tiff")
+    assert folder.load(tmp_path, 4).shape == (2, 3, 4, 4)
 
 
 def test_the_middle_square_is_kept(tmp_path):
@@ -105,7 +118,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(
         FileNotFoundError,
-        match=r"holds no picture: put some there that end in \.bmp, .*\.webp",
+        match=r"holds no picture, but notes\.txt: put some there that Pillow reads",
     ):
         folder.load(tmp_path, 8)
 

@@ -119,7 +119,6 @@ def test_idx_with_a_lying_count_is_refused_before_memory_is_taken(
 BROKEN_GZIP = {
     "empty": b"",
     "text": b"not gzip",
-    "idx": idx(np.ones((2, 2), np.uint8)),
     "cut": gzip.compress(b"x" * 99, mtime=0)[:-9],
 }
 
@@ -128,6 +127,14 @@ BROKEN_GZIP = {
 def test_a_name_in_gz_without_a_whole_gzip_file(place, content):
     with pytest.raises(ValueError, match=r"odd\.gz cannot be read"):
         read_idx(place(content, "odd.gz"))
+
+
+def test_a_name_that_says_otherwise_than_the_content_is_told_so(place):
+    whole = idx(np.ones((2, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"odd\.gz is a plain IDX file.*call it odd$"):
+        read_idx(place(whole, "odd.gz"))
+    with pytest.raises(ValueError, match=r"odd is a gzip file.*call it odd\.gz$"):
+        read_idx(place(gzip.compress(whole), "odd"))
 
 
 @given(position=st.integers(0, 60), bit=st.integers(0, 7))

@@ -54,9 +54,40 @@ def test_an_unknown_word_is_named_with_the_nearest_known_ones():
     ):
         tokenizer.encode(["red hat", "gren hair"])
     with pytest.raises(
-        ValueError, match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue"
+        ValueError,
+        match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue, .*, 笑, 脸$",
     ):
         tokenizer.encode(["zzz"])
+
+
+def test_very_many_known_words_are_counted():
+    tokenizer = WordTokenizer([f"w{i}" for i in range(101)], 8)
+    with pytest.raises(ValueError, match=r"it knows 101 words, which its heard\(\)"):
+        tokenizer.encode(["é"])
+
+
+def test_words_that_no_caption_holds_keep_their_token_and_are_refused():
+    tokenizer = WordTokenizer(TEXTS, 8, {"hat": "top", "blue": ""})
+    assert tokenizer.token == WordTokenizer(TEXTS, 8).token
+    assert "hat" not in tokenizer.heard()
+    with pytest.raises(ValueError, match=r"'hat' in 'red hat': did you mean 'top'\?$"):
+        tokenizer.encode(["red hat"])
+    with pytest.raises(ValueError, match=r"unknown word 'blue' in 'blue': it knows"):
+        tokenizer.encode(["blue"])
+
+
+@pytest.mark.parametrize("end", [".", "!", "?", " .", "…", "。", "!?", ". "])
+def test_what_ends_a_sentence_is_no_unknown_word(end):
+    tokenizer = WordTokenizer(TEXTS, 8)
+    assert torch.equal(
+        tokenizer.encode([f"red hat{end}"]), tokenizer.encode(["red hat"])
+    )
+    assert tokenizer.encode([f"{'a ' * 6}{end}"]).shape == (1, 8)
+
+
+def test_an_end_that_captions_hold_is_a_word():
+    tokenizer = WordTokenizer(["stop!"], 8)
+    assert tokenizer.decode(tokenizer.encode(["stop!."])) == ["stop !"]
 
 
 def test_a_text_in_place_of_a_list_is_refused():

@@ -43,6 +43,8 @@ FILLERS = frozenset(
         "with",
     ]
 )
+# words that have a token and that no caption holds, and what to say in their place
+UNHEARD = {"an": "a", "the": "a"}
 # what follows stands to the right, or to the left
 SIDES = {" left of ": 1, " right of ": -1}
 CLAIMS = {  # what names an attribute, and the groups that hold its value

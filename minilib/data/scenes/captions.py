@@ -29,6 +29,8 @@ SAYINGS = {
     "inside": ("around", "inside"),
     "in front of": ("behind", "in front of"),
 }
+# words that have a token and that no caption holds, and what to say in their place
+UNHEARD = {"one": "a", "1": "a", "2": "two"}
 OPENINGS = ("", "a picture of ", "a drawing of ", "an image of ")
 PHRASE = re.compile(
     r"(?:(a|an|one|two|three|four|[1-4]) )?"

@@ -1,0 +1,70 @@
+"""The table of recipes, and all about one."""
+
+import shlex
+
+import pytest
+
+from minilib import __version__, recipes, weights
+from minilib.__main__ import main, parser
+from minilib.commands import listing
+from minilib.commands.catalogue import CATALOGUE
+
+
+def test_every_score_of_every_card_has_a_meaning():
+    for name in weights.names():
+        for key in weights.card(name)["score"]:
+            assert listing.stem(key) in listing.MEANINGS
+
+
+def test_the_table_says_what_the_scores_in_it_mean(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 88
+    for name in weights.names():
+        if name in CATALOGUE:
+            key = listing.main_score(name).split()[0]
+            assert f"\n{listing.stem(key)}: " in out
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_list_of_one_shows_its_card_and_a_command_that_is_one(name):
+    text = listing.about(name)
+    if name in weights.names():
+        card = weights.card(name)
+        assert card["sha256"] in text
+        for key, value in card["score"].items():
+            assert f"\n{key} {value:.4g}: " in text
+    else:
+        assert f"weights   {listing.missing(name)}" in text
+    *_, last = text.splitlines()
+    command = last.removeprefix("try       python -m minilib ")
+    options = parser().parse_args(shlex.split(command))
+    assert options.name == name
+    recipe = recipes.get(name)
+    if getattr(options, "prompt", None):
+        recipe.tokenizer().encode([options.prompt])  # of words that it knows
+    assert (recipe.sample is None or name not in weights.names()) == (
+        options.command == "train"
+    )
+
+
+def test_the_words_that_a_prompt_may_hold_are_listed():
+    text = " ".join(listing.about("glide_portraits").split())
+    assert "wearing, white, with, yellow" in text
+    assert " left," not in text
+    assert " left," in " ".join(listing.about("glide_scenes").split())
+
+
+def test_a_recipe_without_weights_says_so(monkeypatch):
+    monkeypatch.setattr(weights, "names", lambda: ["gan_digits_seed1"])
+    assert listing.main_score("ae_digits") == "no weights ship"
+    assert listing.main_score("gan_digits") == "only quick trainings ship"
+    assert "\nweights   no weights ship\n" in listing.about("ae_digits")
+    assert listing.example("ae_digits") == "python -m minilib train ae_digits"
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"minilib {__version__}\n"

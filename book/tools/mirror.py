@@ -112,10 +112,13 @@ def introduced(notebook: Any) -> Iterator[tuple[int, str, bool]]:
 
 
 def public_names() -> dict[str, str]:
-    """The module of each public class and function of the library."""
+    """The module of each public class and function of the library that a chapter may
+    show; a command line is none.
+    """
     trees = {
         module_name(path): ast.parse(path.read_text(encoding="utf-8"))
         for path in library()
+        if path.parent.name != "commands"
     }
     kinds = [
         (node, module)

@@ -204,7 +204,11 @@ def counted(model: nn.Module, total: int) -> Iterator[None]:
     shows none where there are 0.
     """
     with tqdm(total=total, desc="drawing", disable=not total) as bar:
-        hook = model.register_forward_hook(lambda *_: bar.update())
+
+        def count(*_: object) -> None:  # what a hook returns replaces the output
+            bar.update()
+
+        hook = model.register_forward_hook(count)
         try:
             yield
         finally:

@@ -10,6 +10,27 @@ from minilib.commands.arguments import number, whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
+    add_wishes(command)
+    command.add_argument(
+        "--out",
+        type=Path,
+        help="the file to write, its format as its ending says; NAME.png if left out",
+    )
+    command.add_argument(
+        "--each",
+        action="store_true",
+        help="a file for each picture, NAME_000.png and so on, in place of one sheet",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        help="weights that `train` wrote; the shipped ones if left out",
+    )
+    command.set_defaults(run=sample)
+
+
+def add_wishes(command: argparse.ArgumentParser) -> None:
+    """What to draw, and how."""
     command.add_argument(
         "prompt",
         nargs="?",
@@ -46,22 +67,6 @@ def add(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="for --image: a picture that is white where to paint, black where to keep",
     )
-    command.add_argument(
-        "--out",
-        type=Path,
-        help="the file to write, its format as its ending says; NAME.png if left out",
-    )
-    command.add_argument(
-        "--each",
-        action="store_true",
-        help="a file for each picture, NAME_000.png and so on, in place of one sheet",
-    )
-    command.add_argument(
-        "--weights",
-        type=Path,
-        help="weights that `train` wrote; the shipped ones if left out",
-    )
-    command.set_defaults(run=sample)
 
 
 def sample(options: argparse.Namespace) -> None:

@@ -27,9 +27,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     Memory is only taken for what is as long as the header says.
     """
     path = Path(path)
-    content = gunzip(path) if path.suffix == ".gz" else path.read_bytes()
-    if path.suffix != ".gz" and content.startswith(GZIP):
-        raise misnamed(path, "a gzip file", f"call it {path.name}.gz")
+    content = gunzip(path) if path.suffix == ".gz" else plain(path)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise broken(
             path,
@@ -62,6 +60,13 @@ def read_idx(path: str | Path) -> np.ndarray:
     # a zero among huge numbers: nothing follows, as it should, but no array is so long
     except ValueError:
         raise broken(path, f"its header says {shape}, which is too large") from None
+
+
+def plain(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content.startswith(GZIP):
+        raise misnamed(path, "a gzip file", f"call it {path.name}.gz")
+    return content
 
 
 def gunzip(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -203,6 +204,24 @@ def test_the_bar_ends_where_the_drawing_does(name, w):
     model.register_forward_hook(lambda *_: calls.append(1))
     recipe.sample(model, 1, torch.Generator().manual_seed(0), **settings)
     assert len(calls) == drawing.evaluations(recipe, 1, settings)
+
+
+def test_a_shown_bar_changes_nothing_that_is_drawn(monkeypatch, capsys):
+    # tqdm tells by its return value whether it just drew itself
+    monkeypatch.setattr(drawing, "tqdm", partial(drawing.tqdm, mininterval=0))
+    model = nn.Linear(1, 1)
+    with drawing.counted(model, 2):
+        shown = [model(torch.ones(1)) for _ in range(2)]
+    assert all(torch.equal(y, model(torch.ones(1))) for y in shown)
+    assert "2/2" in capsys.readouterr().err
+    assert not model._forward_hooks
+
+
+def test_a_sheet_of_the_shipped_digits(here, capsys):
+    assert main(["sample", "ddpm-digits", "--count", "2", "--steps", "2"]) == 0
+    assert "2/2" in capsys.readouterr().err
+    with Image.open(here / "ddpm_digits.png") as sheet:
+        assert sheet.size == (2 * 28 + 2, 28)
 
 
 def test_guidance_of_digits_moves_away_from_the_unconditional():

@@ -267,6 +267,7 @@ def test_every_shipped_file_has_a_whole_card():
 # people and scenes takes several too: test_shipped asks these for a few pictures.
 SLOW_TO_SCORE = {
     "ddpm_digits",
+    "ddpm_digits_eps",
     "adm_digits",
     "ddpm_scenes",
     "glide_portraits",

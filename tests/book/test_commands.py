@@ -103,7 +103,8 @@ def test_a_command_of_the_library_is_one(command: Command) -> None:
             parser().parse_args(command.words)
         return
     options = vars(parser().parse_args(command.words))
-    recipe = recipes.get(options["name"]) if "name" in options else None
+    name = options.get("name")  # `list` takes none too
+    recipe = recipes.get(name) if name else None
     if options.get("prompt"):
         assert recipe
         assert recipe.tokenizer

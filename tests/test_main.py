@@ -16,13 +16,7 @@ from minilib.__main__ import main
 from minilib.data import digits
 from minilib.recipes.captioned import portrait_tokens
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Every command runs in an empty folder, on the CPU."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MINILIB_DEVICE", "cpu")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

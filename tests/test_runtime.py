@@ -209,6 +209,9 @@ def test_require_range_says_the_range_and_what_was_found(values):
 def test_require_range_lets_its_ends_and_nothing_pass():
     runtime.require_range("steps t", torch.tensor([0, 4]), 0, 4)
     runtime.require_range("steps t", torch.tensor([]), 0, 4)
+    for outside in (-1, 5):
+        with pytest.raises(ValueError, match=r"from 0 to 4"):
+            runtime.require_range("steps t", torch.tensor([0, outside]), 0, 4)
 
 
 def test_require_range_does_not_make_a_training_wait_for_its_gpu():

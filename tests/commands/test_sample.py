@@ -13,13 +13,7 @@ from minilib import recipes, weights
 from minilib.__main__ import main
 from minilib.commands import drawing
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Every command runs in an empty folder, on the CPU."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MINILIB_DEVICE", "cpu")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

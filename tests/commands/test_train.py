@@ -16,13 +16,7 @@ from minilib.models.autoencoder import reconstruction_loss
 from minilib.train import loop
 from minilib.train.fingerprint import of_loss
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Every command runs in an empty folder, on the CPU."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MINILIB_DEVICE", "cpu")
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -122,4 +122,5 @@ def test_each_turn_moves_its_own_player(monkeypatch):
 
 def test_gan_2_measures_its_parts():
     few = SimpleNamespace(pick=lambda **sizes: 2)
-    gan.GAN_2.require_parts(gan.GAN_2.measure(0, few))
+    measured = gan.GAN_2.measure(0, few)
+    assert measured.keys() == {part.name for part in gan.GAN_2.parts}

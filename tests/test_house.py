@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import minilib
+from book.tools.common import chapters, read_notebook
 from book.tools.sources import library, module_imports, module_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,3 +221,11 @@ def test_the_wheel_holds_code_data_and_weights_and_stays_small(wheel: Path) -> N
         held = {name for name in archive.namelist() if name.startswith("minilib/")}
     assert held == files
     assert {".npz", ".safetensors"} <= {Path(name).suffix for name in held}
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_no_line_of_a_cell_is_cut_off(path: Path) -> None:
+    """What is folded counts too: a click shows it."""
+    code = [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
+    lines = [line for source in code for line in source.splitlines()]
+    assert [line for line in lines if len(line) > 88] == []

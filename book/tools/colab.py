@@ -37,8 +37,8 @@ ADDRESS = re.compile(
 )
 COLAB_LINK = re.compile(r"\[Open in Colab\]\([^)]*\)")
 INSTALL_CELL = """\
-# Installs the book's library where it is missing, as on Colab; elsewhere this cell \
-does nothing.
+# Installs the book's library where it is missing, as on Colab.
+# Elsewhere this cell does nothing.
 try:
     import minilib
 except ModuleNotFoundError:

@@ -12,7 +12,8 @@ from minilib.experiments.stamp import (
     Reference,
     canonical,
     fingerprint,
-    is_import,
+    is_guard,
+    is_requirement,
     library_of,
     resolved_imports,
     used,
@@ -22,8 +23,9 @@ from minilib.experiments.stamp import (
 
 def cell_code(tree: ast.Module, bound: dict[str, Reference]) -> list[Any]:
     """The statements of a cell; of its last one also whether its value is shown."""
-    code = [canonical(node, bound) for node in tree.body if not is_import(node)]
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
+    code = canonical(tree.body, bound)
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr) and not is_guard(last):
         code[-1] = ["shown", code[-1]]
     return code
 
@@ -48,7 +50,9 @@ def covered(notebook: Any) -> list[Any]:
     library, sources = library_of(start + list(bound.values()))
     return [
         [statement for tree in trees for statement in cell_code(tree, bound)],
-        sorted({name for _, name in bound.values() if name}),
+        sorted(
+            {name for _, name in bound.values() if name and not is_requirement(name)}
+        ),
         library,
         weights_named([*(ast.unparse(tree) for tree in trees), *sources]),
     ]

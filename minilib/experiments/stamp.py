@@ -1,7 +1,8 @@
 """A stamp of code: all of minilib that it reaches, and the weights that it names.
 
 What the code does counts, not how or where it is written: comments, docstrings, layout,
-the module that a definition stands in, and what is not used may change.
+the module that a definition stands in, and what is not used may change. So may guards,
+which only refuse: what they let pass gives the same numbers.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def module(name: str, text: str) -> tuple[dict[str, str], dict[str, Reference], 
 
 def used(tree: ast.AST, bound: dict[str, Reference]) -> Iterator[Reference]:
     """What the code refers to, where `bound` says what its names stand for."""
-    for node in ast.walk(tree):
+    for node in without_guards(tree):
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
@@ -137,6 +138,36 @@ def used(tree: ast.AST, bound: dict[str, Reference]) -> Iterator[Reference]:
             yield ((f"{holder}.{name}" if name else holder), node.attr)
         if isinstance(node, ast.Name) and node.id in bound:
             yield bound[node.id]
+
+
+def is_requirement(name: str) -> bool:
+    """Whether a function of this name only refuses."""
+    return name.startswith("require_")
+
+
+def is_guard(node: Any) -> bool:
+    """Whether this statement only refuses: `if …: raise …`, the call of a function
+    named require_…, or its definition.
+    """
+    if isinstance(node, ast.If):
+        return all(
+            isinstance(one, ast.Raise) or is_guard(one)
+            for one in [*node.body, *node.orelse]
+        )
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        name = getattr(called, "id", getattr(called, "attr", ""))
+        return is_requirement(name)
+    return isinstance(node, ast.FunctionDef) and is_requirement(node.name)
+
+
+def without_guards(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree but those of guards."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += [n for n in ast.iter_child_nodes(node) if not is_guard(n)]
 
 
 def reach_of(start: list[Reference]) -> list[tuple[str, str, dict[str, Reference]]]:
@@ -194,12 +225,16 @@ def sha256(card: Path) -> str:
 def canonical(node: Any, bound: dict[str, Reference]) -> Any:
     """A syntax tree as plain lists: what Python does, in every version alike.
 
-    Comments, layout, places and docstrings are left out, and so is where in minilib a
-    thing lies: imports of it are dropped, and what `bound` says that they bind stands
-    under its own name.
+    Comments, layout, places, docstrings and guards are left out, and so is where in
+    minilib a thing lies: imports of it are dropped, and what `bound` says that they
+    bind stands under its own name.
     """
     if isinstance(node, list):
-        return [canonical(value, bound) for value in node if not is_import(value)]
+        return [
+            canonical(value, bound)
+            for value in node
+            if not (is_import(value) or is_guard(value))
+        ]
     if not isinstance(node, ast.AST):
         return repr(node) if node is not None else None
     node = without_place(node, bound)
@@ -273,7 +308,7 @@ def library_of(start: list[Reference]) -> tuple[dict[str, list[str]], list[str]]
     sources = []
     for name, source, imported in reach_of(start):
         sources.append(source)
-        code = [canonical(node, imported) for node in ast.parse(source).body]
+        code = canonical(ast.parse(source).body, imported)
         if code:
             found.setdefault(name, []).append(json.dumps(code))
     return {name: sorted(set(code)) for name, code in sorted(found.items())}, sources

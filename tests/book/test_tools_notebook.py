@@ -374,6 +374,26 @@ SAME = {
         ["from minilib.plot import tile as floor\nfloor"],
     ),
     "two definitions in a cell or in two": (["a = 1\nb = 2"], ["a = 1", "b = 2"]),
+    "a guard": (
+        ["def f(a):\n    return a"],
+        ["def f(a):\n    if a < 0:\n        raise ValueError('a')\n    return a"],
+    ),
+    "a guard of two branches": (
+        ["f()"],
+        ["if a:\n    raise ValueError\nelif b:\n    raise TypeError\nf()"],
+    ),
+    "a requirement, where it comes from, and its definition": (
+        ["f(a)"],
+        [
+            "from minilib.runtime import require_range\n"
+            "def require_one(a):\n    b = a + 1\n    return b\n"
+            "require_one(a)\nrequire_range('a', a, 0, 1)\nf(a)"
+        ],
+    ),
+    "a method that requires": (
+        ["class A:\n    b = 1"],
+        ["class A:\n    b = 1\n    def require_b(self):\n        self.b + 1"],
+    ),
     "the folder of a file that ships": (
         ["a = 'portraits/portrait_parts.npz'"],
         ["a = 'portrait_parts.npz'"],
@@ -390,6 +410,15 @@ OTHER = {
         ["from minilib.plot import tile"],
         ["from minilib.plot import show"],
     ),
+    "a branch that does more than refuse": (
+        ["f()"],
+        ["if a:\n    g()\n    raise ValueError\nf()"],
+    ),
+    "a branch beside a guard": (
+        ["if a:\n    raise ValueError"],
+        ["if a:\n    raise ValueError\nelse:\n    f()"],
+    ),
+    "a value that is required": (["a = f(b)"], ["a = require_f(b)"]),
     "a folder of one's own": (["a = 'mine/a.npz'"], ["a = 'a.npz'"]),
 }
 

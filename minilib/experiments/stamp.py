@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -201,20 +201,32 @@ def reach_of(start: list[Reference]) -> list[tuple[str, str, dict[str, Reference
 
 
 def weights_named(sources: list[str]) -> dict[str, str]:
-    """Of the shipped weights whose name begins with a string in the sources: the
-    SHA-256 on the card, by name.
+    """Of the shipped weights that a string in the sources names, or an f-string begins
+    to name: the SHA-256 on the card, by name.
     """
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
-    texts = [
+    names = texts(nodes)
+    # an f-string gives the part before its first brace
+    beginnings = tuple(
+        text
+        for node in nodes
+        if isinstance(node, ast.JoinedStr)
+        for text in texts(node.values)
+        if len(text) > 5
+    )
+    return {
+        card.stem: sha256(card)
+        for card in sorted((ROOT / "minilib" / "weights").glob("*.json"))
+        if card.stem in names or card.stem.startswith(beginnings)
+    }
+
+
+def texts(nodes: Iterable[ast.AST]) -> set[str]:
+    """The strings among these nodes."""
+    return {
         node.value
         for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    # an f-string gives the part before its first brace
-    beginnings = tuple(text for text in texts if len(text) > 5)
-    cards = sorted((ROOT / "minilib" / "weights").glob("*.json"))
-    return {
-        card.stem: sha256(card) for card in cards if card.stem.startswith(beginnings)
     }
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from book.tools.digest import digest
 from book.tools.notebook import COLOURS, quantised
 from book.tools.sources import imports, parse_cell
+from minilib.experiments.stamp import weights_named
 from minilib.plot import curves, to_png
 
 
@@ -558,3 +559,10 @@ def test_a_file_that_is_no_notebook(tool, chapter: Path, content: str) -> None:
     assert done.returncode == 1
     assert "chapters/01_autoencoder.ipynb: not a notebook" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_weights_are_covered_by_whole_names_and_by_what_an_f_string_begins() -> None:
+    assert list(weights_named(["load('gan_digits')"])) == ["gan_digits"]
+    seeds = [f"gan_digits_seed{i}" for i in range(1, 5)]
+    assert list(weights_named(["load(f'gan_digits_seed{i}')"])) == seeds
+    assert not weights_named(["load('gan_digits_seed')", "f'gan_'"])

@@ -268,6 +268,7 @@ def test_every_shipped_file_has_a_whole_card():
 SLOW_TO_SCORE = {
     "ddpm_digits",
     "ddpm_digits_eps",
+    "ddpm_digits_v",
     "adm_digits",
     "ddpm_scenes",
     "glide_portraits",

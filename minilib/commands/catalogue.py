@@ -29,6 +29,7 @@ CATALOGUE = {
     "cgan_digits": Facts(1_500, 5_000, "class"),
     "ddpm_digits": Facts(400, 20_000, "class"),
     "ddpm_digits_eps": Facts(400, 20_000, "class"),
+    "ddpm_digits_v": Facts(400, 20_000, "class"),
     "adm_digits": Facts(400, 14_000, "class"),
     "noisy_classifier": Facts(400, 8_000),
     "clip_portraits": Facts(250, 3_000),

@@ -24,7 +24,12 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
-from minilib.recipes.ddpm import ddpm_digits, ddpm_digits_eps, ddpm_scenes
+from minilib.recipes.ddpm import (
+    ddpm_digits,
+    ddpm_digits_eps,
+    ddpm_digits_v,
+    ddpm_scenes,
+)
 from minilib.recipes.denoising import dae_digits
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
@@ -53,6 +58,7 @@ RECIPES = {
         cgan_digits,
         ddpm_digits,
         ddpm_digits_eps,
+        ddpm_digits_v,
         adm_digits,
         noisy_classifier,
         clip_portraits,

@@ -20,6 +20,7 @@ from minilib.diffusion.schedule import (
     X_0,
     Prediction,
     Schedule,
+    V,
     cosine_beta,
     linear_beta,
     trailing,
@@ -110,6 +111,7 @@ def recipe_of(name: str, prediction: Prediction, **options: Any) -> Recipe:
 
 ddpm_digits = recipe_of("ddpm_digits", X_0, weight=root_snr)
 ddpm_digits_eps = recipe_of("ddpm_digits_eps", EPS)  # the loss of Ho et al.: L_simple
+ddpm_digits_v = recipe_of("ddpm_digits_v", V)
 
 
 # ---------- scenes ----------

@@ -18,6 +18,7 @@ import pytest
 import minilib
 from book.tools.common import chapters, read_notebook
 from book.tools.sources import library, module_imports, module_name
+from minilib.experiments.stamp import is_guard, is_requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 BELOW = {  # a room, and the rooms that it may import from; within one all may
@@ -106,6 +107,31 @@ def test_modules_and_functions_fit_a_reader(module: str) -> None:
         if node.end_lineno and node.end_lineno - node.lineno + 1 > 40
     ]
     assert not long, f"longer than a screen of 40 lines: {long}"
+
+
+def swallows(node: ast.Try) -> bool:
+    """Whether a handler of this `try` goes on, instead of raising."""
+    return any(not isinstance(one.body[-1], ast.Raise) for one in node.handlers)
+
+
+@modules
+def test_what_a_stamp_leaves_out_only_refuses(module: str) -> None:
+    nodes = list(ast.walk(tree(module)))
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and is_requirement(node.name):
+            assert ast.unparse(node.returns or ast.Constant(0)) == "None", node.name
+        if isinstance(node, ast.If) and is_guard(node):
+            changes = [n for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
+            assert not changes, f"line {node.lineno}: a guard binds a name"
+    caught = [
+        inner.lineno
+        for node in nodes
+        if isinstance(node, ast.Try) and swallows(node)
+        for one in node.body
+        for inner in ast.walk(one)
+        if isinstance(inner, ast.stmt) and is_guard(inner)
+    ]
+    assert not caught, f"a guard whose error is caught decides what runs: {caught}"
 
 
 @modules

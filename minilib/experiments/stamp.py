@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -201,32 +201,26 @@ def reach_of(start: list[Reference]) -> list[tuple[str, str, dict[str, Reference
 
 
 def weights_named(sources: list[str]) -> dict[str, str]:
-    """Of the shipped weights that a string in the sources names, or an f-string begins
-    to name: the SHA-256 on the card, by name.
+    """Of the shipped weights that a string in the sources names, or begins to name: the
+    SHA-256 on the card, by name.
     """
-    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
-    names = texts(nodes)
-    # an f-string gives the part before its first brace
-    beginnings = tuple(
-        text
-        for node in nodes
-        if isinstance(node, ast.JoinedStr)
-        for text in texts(node.values)
-        if len(text) > 5
-    )
+    cards = {card.stem: card for card in (ROOT / "minilib" / "weights").glob("*.json")}
+    whole: set[str] = set()
+    beginnings: set[str] = set()
+    for source in sources:
+        tree = ast.parse(source)
+        # an f-string gives the part before its first brace
+        parts = [n.values for n in ast.walk(tree) if isinstance(n, ast.JoinedStr)]
+        pieces = {id(piece) for values in parts for piece in values}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = node.value in cards and id(node) not in pieces
+                (whole if named else beginnings).add(node.value)
+    starts = tuple(text for text in beginnings if len(text) > 5)
     return {
-        card.stem: sha256(card)
-        for card in sorted((ROOT / "minilib" / "weights").glob("*.json"))
-        if card.stem in names or card.stem.startswith(beginnings)
-    }
-
-
-def texts(nodes: Iterable[ast.AST]) -> set[str]:
-    """The strings among these nodes."""
-    return {
-        node.value
-        for node in nodes
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        name: sha256(card)
+        for name, card in sorted(cards.items())
+        if name in whole or name.startswith(starts)
     }
 
 

@@ -111,7 +111,7 @@ def recipe_of(name: str, prediction: Prediction, **options: Any) -> Recipe:
 
 ddpm_digits = recipe_of("ddpm_digits", X_0, weight=root_snr)
 ddpm_digits_eps = recipe_of("ddpm_digits_eps", EPS)  # the loss of Ho et al.: L_simple
-ddpm_digits_v = recipe_of("ddpm_digits_v", V)
+ddpm_digits_v = recipe_of("ddpm_digits_v", V)  # Salimans and Ho (2022)
 
 
 # ---------- scenes ----------

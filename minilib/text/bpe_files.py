@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import zlib
-from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from minilib.text.bpe import BPE, BYTES, PRINTED, Pair
+from minilib.text.bpe import BPE, BYTES, PRINTED, SPECIAL_NAME, Pair
 from minilib.text.pieces import clip_pieces
 
 LETTERS = [chr(byte) for byte in PRINTED]
 LETTERS += [chr(256 + i) for i in range(256 - len(PRINTED))]
 LETTER = dict(zip(BYTES, LETTERS, strict=True))  # of a byte
 BYTE = {letter: bytes([byte]) for byte, letter in LETTER.items()}
-SPECIAL = re.compile(r"<\|[a-zA-Z]\w*\|>", re.ASCII)
-CLIP_MERGES = 49_152 - 2 * 256 - 2  # of the published file, which holds more
+CLIP_MERGES = 49_152 - 256 - 2  # of the published file, which holds more
 SHIPPED = Path(__file__).parent / "vocabulary"
 
 
 def written(data: bytes) -> str:
     """Bytes as letters that can be seen: b" cat" → Ġcat."""
     return "".join(LETTER[byte] for byte in data)
+
+
+def unwritten(text: str) -> bytes:
+    """The bytes of such letters."""
+    return b"".join(BYTE[letter] for letter in text)
 
 
 def save(bpe: BPE, folder: str | Path) -> None:
@@ -60,27 +61,22 @@ def load(folder: str | Path) -> BPE:
     what was found.
     """
     vocabulary = read_vocabulary(Path(folder) / "vocab.json")
-    path = Path(folder) / "merges.txt"
-    special = {text: i for text, i in vocabulary.items() if SPECIAL.fullmatch(text)}
+    special = {
+        text: i for text, i in vocabulary.items() if SPECIAL_NAME.fullmatch(text)
+    }
     known = {letter: vocabulary[letter] for letter in LETTERS}
-    merges = read_merges(path, read_text(path), known, vocabulary)
-    unmade = vocabulary.keys() - known.keys() - special.keys()
-    if unmade:
-        text = min(unmade, key=vocabulary.__getitem__)
-        raise ValueError(
-            f"{path} makes {len(merges):,} tokens, and none of them is {text!r}, token "
-            f"{vocabulary[text]} of vocab.json, nor {len(unmade) - 1:,} others: it is "
-            "cut off, or of another vocabulary"
-        )
+    path = Path(folder) / "merges.txt"
+    merges = read_merges(path, read_text(path).splitlines(), known, vocabulary)
+    require_all_made(path, vocabulary, known.keys() | special.keys())
     tokens = [b""] * len(vocabulary)
-    for text in known:
-        tokens[known[text]] = b"".join(BYTE[letter] for letter in text)
+    for text, token in known.items():
+        tokens[token] = unwritten(text)
     return BPE(tokens, merges, special)
 
 
 def shipped() -> BPE:
-    """The tokenizer that ships with minilib, which `python -m book.tools.tokenizer`
-    trains. Its special tokens are <|padding|>, <|startoftext|> and <|endoftext|>.
+    """The tokenizer that ships with minilib, of 4,096 tokens, which `python -m
+    book.tools.train_bpe` trains.
     """
     return load(SHIPPED)
 
@@ -91,21 +87,19 @@ def load_clip(path: str | Path) -> BPE:
 
     Raises OSError for a missing file, ValueError for what is wrong in it.
     """
-    path, end = Path(path), "</w>"
-    content = read_text(path)
-    texts = LETTERS + [letter + end for letter in LETTERS]
+    path = Path(path)
+    lines = read_text(path).splitlines()[: 1 + CLIP_MERGES]
+    texts = LETTERS + [f"{letter}</w>" for letter in LETTERS]
     known = {text: i for i, text in enumerate(texts)}
-    lines = content.split("\n")[: 1 + CLIP_MERGES]
     made = {line.replace(" ", ""): len(texts) + i for i, line in enumerate(lines[1:])}
-    merges = read_merges(path, "\n".join(lines), known, made)
+    merges = read_merges(path, lines, known, made)
     if len(merges) < CLIP_MERGES:
         raise ValueError(
             f"{path} ends after {len(merges):,} merges, and CLIP has {CLIP_MERGES:,}: "
             "it is cut off"
         )
     tokens = [
-        b"".join(BYTE[letter] for letter in text.removesuffix(end))
-        + b" " * text.endswith(end)
+        unwritten(text.removesuffix("</w>")) + b" " * text.endswith("</w>")
         for text in known
     ]
     names = ("<|startoftext|>", "<|endoftext|>")
@@ -133,9 +127,10 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     """Each token's text and number. Raises ValueError unless all numbers from 0 on
     occur once, and each of the 256 bytes has one.
     """
+    content = read_text(path)
     try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no whole JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no tokens with numbers, but {found!r:.60}")
@@ -157,7 +152,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def read_merges(
-    path: Path, content: str, known: dict[str, int], vocabulary: dict[str, int]
+    path: Path, lines: list[str], known: dict[str, int], vocabulary: dict[str, int]
 ) -> dict[Pair, int]:
     """For each line of two tokens the one that they make. `known` holds the tokens
     before any merge, and gets those that are made.
@@ -166,25 +161,45 @@ def read_merges(
     """
     merges: dict[Pair, int] = {}
     last = -1
-    lines = content.removesuffix("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if number == 1 and "#version" in line:
             continue
-        pair = line.removesuffix("\r").split(" ")
-        require(len(pair) == 2, path, number, line, "is not two tokens with a space")
-        for text in pair:
-            require(text in known, path, number, line, f"has {text!r}, unknown so far")
-        made = "".join(pair)
-        require(made in vocabulary, path, number, line, f"makes {made!r}, no token")
-        require(made not in known, path, number, line, f"makes {made!r} once more")
-        known[made] = vocabulary[made]
-        require(
-            known[made] > last, path, number, line, f"makes token {known[made]} late"
-        )
-        last = merges[known[pair[0]], known[pair[1]]] = known[made]
+        flaw = flaw_of(line, known, vocabulary, last)
+        if flaw:
+            raise ValueError(f"{path}, line {number}: {line!r} {flaw}")
+        left, right = line.split(" ")
+        last = known[left + right] = vocabulary[left + right]
+        merges[known[left], known[right]] = last
     return merges
 
 
-def require(holds: bool, path: Path, number: int, line: str, says: str) -> None:
-    if not holds:
-        raise ValueError(f"{path}, line {number}: {line!r} {says}")
+def flaw_of(
+    line: str, known: dict[str, int], vocabulary: dict[str, int], last: int
+) -> str:
+    """What is wrong with a line of merges, after one that made token `last`: "" for
+    nothing.
+    """
+    pair, made = line.split(" "), line.replace(" ", "")
+    if len(pair) != 2:
+        return "is not two tokens with a space between"
+    for text in pair:
+        if text not in known:
+            return f"has {text!r}, which no line before it makes"
+    if made not in vocabulary:
+        return f"makes {made!r}, which is no token"
+    if made in known:
+        return f"makes {made!r} once more"
+    if vocabulary[made] < last:
+        return f"makes token {vocabulary[made]:,} after {last:,}: they are out of order"
+    return ""
+
+
+def require_all_made(path: Path, vocabulary: dict[str, int], made: set[str]) -> None:
+    """Raise ValueError for a token of the vocabulary that nothing makes."""
+    unmade = [text for text in vocabulary if text not in made]
+    if unmade:
+        raise ValueError(
+            f"{path} makes neither {unmade[0]!r}, token {vocabulary[unmade[0]]:,} of "
+            f"vocab.json, nor {len(unmade) - 1:,} others: it is cut off, or of another "
+            "vocabulary"
+        )

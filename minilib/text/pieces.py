@@ -68,12 +68,26 @@ def gpt2_pieces(text: str) -> list[str]:
     return gpt2_pattern().findall(text)
 
 
+@cache
+def simpler() -> dict[int, str]:
+    """What OpenAI's code, by the package ftfy, writes for a sign: a straight quote for a
+    curly one, the letters of a ligature, the usual width for full or half width, and
+    nothing for a control character.
+    """
+    wide = [*range(0xFF01, 0xFFEF), *map(ord, "ĲĳŉǄǅǆǇǈǉǊǋǌǱǲǳﬀﬁﬂﬃﬄﬆ")]
+    table = {i: unicodedata.normalize("NFKC", chr(i)) for i in wide}
+    for signs, sign in {"ŉ": "'n", "ʼ‘’‚‛": "'", "“”„‟": '"', "ﬅ": "ſt"}.items():
+        table |= dict.fromkeys(map(ord, signs), sign)
+    control = [*range(9), 11, *range(14, 32), 127, *range(0x206A, 0x2070), 0xFEFF]
+    return table | dict.fromkeys([*control, *range(0xFFF9, 0xFFFD)], "")
+
+
 def clip_pieces(text: str) -> list[str]:
     """ "A  Caf&eacute;, 42" → a, café, a comma, 4, 2.
 
-    HTML's entities are resolved, accents joined with their letters (NFC), and letters
-    made small. OpenAI's code repairs more by the package ftfy (such as curly quotes),
-    transformers' less (no entities).
+    HTML's entities are resolved, signs made `simpler`, accents joined with their letters
+    (NFC), and letters made small. OpenAI's code also repairs what was decoded wrongly,
+    such as â€œ for “.
     """
-    plain = html.unescape(html.unescape(text))
+    plain = html.unescape(html.unescape(text)).translate(simpler())
     return clip_pattern().findall(unicodedata.normalize("NFC", plain).lower())

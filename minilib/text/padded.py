@@ -14,8 +14,8 @@ class PaddedBPE:
     """Texts as rows of `length` tokens, as by `words.WordTokenizer`, but of any words:
     <|startoftext|>, the text, <|endoftext|>, and `padding` to the end.
 
-    A BPE that `train` has made has padding 0, start 1 and end 2, as words have. CLIP has
-    no padding of its own: Stable Diffusion takes <|endoftext|>.
+    What `train` makes has padding 0, start 1 and end 2, as words have. CLIP has no
+    padding of its own: Stable Diffusion takes <|endoftext|>.
     """
 
     def __init__(self, bpe: BPE, length: int, padding: str = "<|padding|>"):

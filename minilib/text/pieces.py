@@ -70,8 +70,8 @@ def gpt2_pieces(text: str) -> list[str]:
 
 @cache
 def simpler() -> dict[int, str]:
-    """What OpenAI's code, by the package ftfy, writes for a sign: a straight quote for a
-    curly one, the letters of a ligature, the usual width for full or half width, and
+    """What OpenAI's code, by the package ftfy, writes for a sign: a straight quote for
+    a curly one, the letters of a ligature, the usual width for full or half width, and
     nothing for a control character.
     """
     wide = [*range(0xFF01, 0xFFEF), *map(ord, "ĲĳŉǄǅǆǇǈǉǊǋǌǱǲǳﬀﬁﬂﬃﬄﬆ")]
@@ -85,9 +85,9 @@ def simpler() -> dict[int, str]:
 def clip_pieces(text: str) -> list[str]:
     """ "A  Caf&eacute;, 42" → a, café, a comma, 4, 2.
 
-    HTML's entities are resolved, signs made `simpler`, accents joined with their letters
-    (NFC), and letters made small. OpenAI's code also repairs what was decoded wrongly,
-    such as â€œ for “.
+    HTML's entities are resolved, signs made `simpler`, accents joined with their
+    letters (NFC), and letters made small. OpenAI's code also repairs what was decoded
+    wrongly, such as â€œ for “, and takes the names of special tokens for them.
     """
     plain = html.unescape(html.unescape(text)).translate(simpler())
     return clip_pattern().findall(unicodedata.normalize("NFC", plain).lower())

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from minilib.data.emoji64.captions import captions
-from minilib.data.emoji64.pictures import SHEETS, alpha, pictures
+from minilib.data.emoji64.pictures import alpha, pictures
 from minilib.data.emoji64.styles import NAMES
 
 every_style = pytest.mark.parametrize("style", NAMES)
-NAVY = torch.tensor([-1, -1, 0.0]).reshape(3, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,8 @@ def test_every_concept_has_a_picture(grid, style):
     assert x.dtype == torch.float32
     assert x.min() >= -1
     assert x.max() == 1
-    assert (x.flatten(1).std(dim=1) > 0.05).all()  # nothing blank
+    # nothing blank, though a white square nearly is
+    assert x.flatten(1).amin(dim=1).max() < 0.9
     assert len({row.numpy().tobytes() for row in x}) == 935
 
 
@@ -47,43 +47,35 @@ def test_a_pixel_at_32_is_the_mean_of_four(grid):
 
 
 @every_style
-def test_alpha_tells_what_the_emoji_covers(grid, style):
+def test_the_sheet_is_white_where_the_emoji_is_clear(grid, style):
     covered = alpha(style)
     assert covered.shape == (935, 1, 64, 64)
-    assert set((covered.unique() * 15).round().tolist()) == set(range(16))
-    # where it is clear the sheet is white; its 256 colours may be off a little
-    clear = (covered == 0).expand(-1, 3, -1, -1)
-    assert (1 - grid[style][clear]).mean() < 0.005
-    assert torch.equal(covered[:, :, 0, 0] == 0, covered[:, :, 0, 0] == 0)
+    assert (covered.unique() * 15).tolist() == pytest.approx(list(range(16)))
+    outside = covered == 0
+    assert 0.3 < outside.float().mean() < 0.6
+    assert ((1 - grid[style]) * outside).max() < 0.12  # of 256 colours
 
 
-@every_style
-def test_another_background_shows_where_the_emoji_is_clear(grid, style):
-    x, covered = pictures(style, background=NAVY), alpha(style)
-    full, clear = (covered == 1).expand_as(x), (covered == 0).expand_as(x)
-    assert torch.equal(x[full], grid[style][full])
-    off = (x - NAVY)[clear]
-    assert off.abs().mean() < 0.005
-    half = 0.5 * (grid[style] + 1 + NAVY - 1)  # never what a seam shows by itself
+def test_another_background_shows_where_the_emoji_is_clear(grid):
+    navy, covered = torch.tensor([-1, -1, 0.0]).reshape(3, 1, 1), alpha("emojione")
+    x, white = pictures("emojione", background=navy), grid["emojione"]
+    assert torch.equal(x * (covered == 1), white * (covered == 1))
+    assert ((x - navy) * (covered == 0)).abs().max() < 0.06
+    seam = covered == covered.unique()[8]  # 8/15
+    mixed = (white - 7 / 15 + 7 / 15 * navy).clamp(-1, 1)
+    assert ((x - mixed) * seam).abs().max() < 1e-5
     assert x.min() >= -1
     assert x.max() <= 1
-    assert half.shape == x.shape
-    assert torch.equal(pictures(style, background=torch.ones(1)), grid[style])
+    on_white = pictures("emojione", background=torch.ones(1))
+    assert torch.equal(on_white, white)
 
 
 def test_a_background_may_differ_from_picture_to_picture():
-    behind = torch.linspace(-1, 1, 935).reshape(-1, 1, 1, 1).expand(-1, 3, 64, 64)
-    x = pictures("fluent", background=behind)
-    corner = alpha("fluent")[:, 0, 0, 0] == 0
+    behind = torch.linspace(-1, 1, 935).reshape(-1, 1, 1, 1)
+    x = pictures("fluent", 32, background=behind)
+    corner = (alpha("fluent")[:, 0, :2, :2] == 0).all(dim=2).all(dim=1)
     assert corner.sum() > 800
-    assert torch.allclose(x[corner, 0, 0, 0], behind[corner, 0, 0, 0], atol=0.01)
-    small = pictures("fluent", 32, background=behind)
-    assert torch.allclose(small[:, :, 8, 8], x[:, :, 16:18, 16:18].mean(dim=(2, 3)))
-
-
-def test_no_file_is_another_style():
-    sums = [sha for pair in SHEETS.values() for sha in pair]
-    assert len(set(sums)) == 12
+    assert torch.allclose(x[corner, 0, 0, 0], behind[corner, 0, 0, 0], atol=0.06)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 
 class Facts(NamedTuple):
-    """Of a recipe: its numbers of steps, and what it draws from ("class", "prompt" or
-    "nothing"; "" where it draws no pictures). A test holds them equal to the recipe.
+    """Of a recipe: its numbers of steps, and what it draws from ("class", "prompt",
+    "prompt, image" or "nothing"; "" where it draws no pictures). A test holds them
+    equal to the recipe.
     """
 
     quick: int
@@ -42,8 +43,8 @@ CATALOGUE = {
     "noisy_clip_scenes": Facts(60, 400),
     "noisy_clip_portraits": Facts(60, 500),
     "glide_portraits": Facts(150, 12_000, "prompt"),
-    "glide_portraits_inpaint": Facts(100, 500, "prompt"),
-    "upsample_scenes": Facts(100, 1_000),
+    "glide_portraits_inpaint": Facts(100, 500, "prompt, image"),
+    "upsample_scenes": Facts(100, 1_000, "prompt, image"),
     "glide_scenes": Facts(150, 2_000, "prompt"),
 }
 

@@ -141,22 +141,57 @@ def about(name: str) -> str:
         wrapped(f"{key} {value:.4g}: {MEANINGS[stem(key)]}")
         for key, value in scores(name).items()
     ]
-    if facts.draws_from == "prompt":
-        lines += [wrapped(f"words     {', '.join(words(name))}")]
+    if facts.draws_from.startswith("prompt"):
+        lines += ["words"]
+        lines += [
+            wrapped(f"  {kind:<14}{', '.join(said)}", 16)
+            for kind, said in words(name).items()
+        ]
     return "\n".join([*lines, f"try       {example(name)}"])
 
 
-def wrapped(text: str) -> str:
-    return textwrap.fill(text, 88, subsequent_indent=" " * 10)
+def wrapped(text: str, indent: int = 10) -> str:
+    return textwrap.fill(text, 88, subsequent_indent=" " * indent)
 
 
-def words(name: str) -> list[str]:
-    """The words that a prompt may hold."""
+def words(name: str) -> dict[str, list[str]]:
+    """The words that a prompt may hold, kind by kind; what is of no kind comes last."""
     from minilib import recipes  # torch, and all models: seconds
 
     tokenizer = recipes.get(name).tokenizer
     assert tokenizer is not None
-    return [word for word in tokenizer().heard() if word.isalnum()]
+    heard = [word for word in tokenizer().heard() if word.isalnum()]
+    found = scene_kinds() if "scenes" in name else portrait_kinds()
+    named = {word for said in found.values() for one in said for word in one.split()}
+    return found | {"other": [word for word in heard if word not in named]}
+
+
+def portrait_kinds() -> dict[str, list[str]]:
+    """What captions of portraits say, kind by kind."""
+    from minilib.data.portraits.captions import SAID
+    from minilib.data.portraits.drawing import VALUES
+
+    return {
+        "hair length" if kind == "length" else kind: [
+            word for value in values for word in SAID.get(value, (value,))
+        ]
+        for kind, values in VALUES.items()
+    }
+
+
+def scene_kinds() -> dict[str, list[str]]:
+    """What captions of scenes say, kind by kind."""
+    from minilib.data.scenes import captions, drawing
+
+    return {
+        "size": list(drawing.SIZES),
+        "texture": list(drawing.TEXTURES),
+        "colour": list(drawing.TINTS),
+        "shape": [*drawing.SHAPES, *map(captions.plural, drawing.SHAPES)],
+        "count": [*captions.NUMBERS, "3", "4"],
+        "place": [saying for pair in captions.SAYINGS.values() for saying in pair],
+        "background": list(drawing.GROUNDS),
+    }
 
 
 def example(name: str) -> str:
@@ -167,7 +202,7 @@ def example(name: str) -> str:
         if "scenes" in name
         else ' "a person with a red hat"',
     }
-    draws_from = CATALOGUE[name].draws_from
-    if draws_from and name in weights.names():
-        return f"python -m minilib sample {name}{more.get(draws_from, '')}"
+    source = CATALOGUE[name].draws_from
+    if source and name in weights.names():
+        return f"python -m minilib sample {name}{more.get(source.split(',')[0], '')}"
     return f"python -m minilib train {name}"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from minilib.commands import catalogue
-from minilib.commands.arguments import number, whole
+from minilib.commands.arguments import SEED, number, whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
             "a caption to draw, for models that read; captions of all kinds if left out"
         ),
     )
+    command.add_argument("--seed", type=SEED, default=0, help="0 if left out")
     command.add_argument(
         "--class",
         dest="label",
@@ -50,7 +51,8 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--steps",
         type=whole(1, 1000),
-        help="of diffusion; the recipe's number of them if left out",
+        help="of diffusion, or of walking down; the recipe's number of them if left "
+        "out",
     )
     command.add_argument(
         "--guidance",
@@ -60,12 +62,15 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         "recipe's if left out",
     )
     command.add_argument(
-        "--image", type=Path, help="a picture to repaint in part, for models that do"
+        "--image",
+        type=Path,
+        help="a picture to repaint in part, or to enlarge, for models that do",
     )
     command.add_argument(
         "--mask",
         type=Path,
-        help="for --image: a picture that is white where to paint, black where to keep",
+        help="for an --image to repaint: a picture that is white where to paint, black "
+        "where to keep",
     )
 
 

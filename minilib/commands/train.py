@@ -6,10 +6,16 @@ import argparse
 from pathlib import Path
 
 from minilib.commands import catalogue
-from minilib.commands.arguments import whole
+from minilib.commands.arguments import SEED, whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=SEED,
+        help="of weights, order and noise; if left out, that of the checkpoint that "
+        "--resume goes on from, else 0",
+    )
     length = command.add_mutually_exclusive_group()
     length.add_argument(
         "--steps",

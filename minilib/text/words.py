@@ -74,12 +74,31 @@ class WordTokenizer:
         return tokens
 
     def known(self, word: str, text: str) -> int:
-        """The token of a word. Raises ValueError where there is none, or none that
-        training has seen.
+        """The token of a word of a text. Raises ValueError where there is none, or none
+        that training has seen.
         """
         if word not in self.token or word in self.unheard:
-            raise ValueError(f"unknown word {word!r} in {text!r}: {self.hint(word)}")
+            self.require_known(text)
         return self.token[word]
+
+    def require_known(self, text: str) -> None:
+        """Raise ValueError that names all words of a text that are not known, each with
+        the nearest that are.
+        """
+        unknown: dict[str, list[str]] = {}  # by what to say in their place
+        for word in dict.fromkeys(split(text)):
+            ends = word in self.STOPS and word not in self.token
+            if not ends and (word not in self.token or word in self.unheard):
+                unknown.setdefault(self.hint(word), []).append(repr(word))
+        several = "s" if sum(map(len, unknown.values())) > 1 else ""
+        told = [(" and ".join(words), hint) for hint, words in unknown.items()]
+        if len(told) == 1:
+            ((words, hint),) = told
+            raise ValueError(f"unknown word{several} {words} in {text!r}: {hint}")
+        if told:  # the list of all words comes last
+            told.sort(key=lambda pair: pair[1].startswith("it knows"))
+            each = ", ".join(f"{words} ({hint})" for words, hint in told)
+            raise ValueError(f"unknown words in {text!r}: {each}")
 
     def heard(self) -> list[str]:
         """The words that captions may hold, by alphabet."""

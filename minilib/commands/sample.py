@@ -11,6 +11,7 @@ from minilib.commands.arguments import SEED, number, whole
 
 def add(command: argparse.ArgumentParser) -> None:
     add_wishes(command)
+    add_pictures(command)
     command.add_argument(
         "--out",
         type=Path,
@@ -61,10 +62,15 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         help="guidance scale: 0 unconditional, 1 conditional, more obeys more; the "
         "recipe's if left out",
     )
+
+
+def add_pictures(command: argparse.ArgumentParser) -> None:
+    """What to start from."""
     command.add_argument(
         "--image",
         type=Path,
-        help="a picture to repaint in part, or to enlarge, for models that do",
+        help="a picture to repaint in part, or to enlarge, for models that do; it is "
+        "made 16 × 16 first",
     )
     command.add_argument(
         "--mask",

@@ -240,28 +240,18 @@ def sample_enlarged(
     y: Tensor | None = None,
     *,
     image: Tensor | None = None,
-    steps: int = 10,
-    w: float = 1.0,
 ) -> Tensor:
-    """n scenes (n, 3, 32, 32) of captions y (n, L), from small pictures `image` (n, 3,
-    16, 16), of which no caption need be known; if none are given, from those that the
-    shipped glide_scenes draws.
+    """n scenes (n, 3, 32, 32) of captions y (n, L): small pictures `image` (n, 3, 16,
+    16) made larger, which need no caption; or those that glide_scenes draws, by default
+    of test captions.
     """
-    told = some_prompts(captioned_scenes, scene_tokens, n) if y is None else y
-    y = null_captions(told) if y is None and image is not None else told
-    if image is None:
-        small = load_pretrained(glide_scenes.model(), "glide_scenes")
-        drawing = partial(draw_conditional, small.to(runtime.device()), w=2.0)
-        image = runtime.in_blocks(
-            drawing, torch.randn(n, 3, 16, 16, generator=generator), y
-        )
-
-    def draw(small: Tensor, noise: Tensor, tokens: Tensor) -> Tensor:
-        informed = with_condition(model, grow(small))
-        return draw_conditional(informed, noise, tokens, w=w, steps=steps)
-
     noise = torch.randn(n, 3, 32, 32, generator=generator)
-    return runtime.in_blocks(draw, image, noise, y)
+    if image is not None:
+        y = scene_tokens().encode([""] * n) if y is None else y
+        return runtime.in_blocks(partial(enlarge, model), image, noise, y)
+    y = some_prompts(captioned_scenes, scene_tokens, n) if y is None else y
+    small = load_pretrained(glide_scenes.model(), "glide_scenes").to(runtime.device())
+    return runtime.in_blocks(partial(draw_scenes, small, model), noise, y)
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:

@@ -85,20 +85,20 @@ class WordTokenizer:
         """Raise ValueError that names all words of a text that are not known, each with
         the nearest that are.
         """
-        unknown: dict[str, list[str]] = {}  # by what to say in their place
-        for word in dict.fromkeys(split(text)):
-            ends = word in self.STOPS and word not in self.token
-            if not ends and (word not in self.token or word in self.unheard):
-                unknown.setdefault(self.hint(word), []).append(repr(word))
-        several = "s" if sum(map(len, unknown.values())) > 1 else ""
-        told = [(" and ".join(words), hint) for hint, words in unknown.items()]
-        if len(told) == 1:
-            ((words, hint),) = told
-            raise ValueError(f"unknown word{several} {words} in {text!r}: {hint}")
-        if told:  # the list of all words comes last
-            told.sort(key=lambda pair: pair[1].startswith("it knows"))
-            each = ", ".join(f"{words} ({hint})" for words, hint in told)
-            raise ValueError(f"unknown words in {text!r}: {each}")
+        allowed = {*self.STOPS, *self.token} - {*self.unheard}
+        unknown = [word for word in dict.fromkeys(split(text)) if word not in allowed]
+        hints = {word: self.hint(word) for word in unknown}
+        if len(unknown) == 1:
+            raise ValueError(
+                f"unknown word {unknown[0]!r} in {text!r}: {hints[unknown[0]]}"
+            )
+        if unknown:  # "did you mean" sorts before "it knows", which lists all words
+            each = [
+                " and ".join(repr(word) for word in unknown if hints[word] == hint)
+                + f" ({hint})"
+                for hint in sorted(set(hints.values()))
+            ]
+            raise ValueError(f"unknown words in {text!r}: {', '.join(each)}")
 
     def heard(self) -> list[str]:
         """The words that captions may hold, by alphabet."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+TICK = 1.0  # seconds
+
 
 @contextmanager
 def clock(what: str) -> Iterator[None]:
@@ -19,10 +21,10 @@ def clock(what: str) -> Iterator[None]:
     line = tqdm(desc=what, bar_format="{desc}: {elapsed}", leave=False, disable=None)
 
     def tick() -> None:
-        while not over.wait(1):
+        while not over.wait(TICK):
             line.refresh()
 
-    thread = threading.Thread(target=tick, daemon=True)
+    thread = threading.Thread(target=tick, name="clock", daemon=True)
     with line:
         thread.start()
         try:

@@ -52,8 +52,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--steps",
         type=whole(1, 1000),
-        help="of diffusion, or of walking down; the recipe's number of them if left "
-        "out",
+        help="of diffusion, where the recipe has no fixed number; its own if left out",
     )
     command.add_argument(
         "--guidance",

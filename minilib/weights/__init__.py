@@ -68,11 +68,11 @@ def require_place(path: Path, error: OSError) -> None:
     """Raise OSError that says what to do instead, where the error is not the disk's but
     the place's: `path` is a folder, lies in a file, or may not be written.
     """
-    file = next((p for p in path.parents if os.path.lexists(p) and not p.is_dir()), 0)
-    if path.is_dir():
+    in_the_way = [p for p in path.parents if os.path.lexists(p) and not p.is_dir()]
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         mend = f"it is a folder: name a file in it, such as {path / 'NAME'}"
-    elif file:
-        mend = f"{file} is a file: choose a folder"
+    elif in_the_way:
+        mend = f"{in_the_way[0]} is a file: choose a folder"
     elif error.errno == errno.ENAMETOOLONG:
         mend = "shorten the name"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -91,7 +91,7 @@ def require_writable(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         beside(path).touch()

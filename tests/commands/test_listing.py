@@ -65,11 +65,11 @@ def test_the_words_that_a_prompt_may_hold_are_listed_by_kinds(name):
 
 def test_the_kinds_of_words():
     people, scenes = listing.words("glide_portraits"), listing.words("glide_scenes")
-    assert people["mood"] == ["happy", "smiling", "sad", "frowning", "neutral"]
+    assert people["mood"] == ["happy", "smiling", "sad", "frowning"]
     assert people["hair length"] == ["short", "long"]
     assert "left" not in people["other"]
     assert scenes["place"][:2] == ["left of", "right of"]
-    assert scenes["size"] == ["small", "large"]
+    assert scenes["size"] == ["small", "medium", "large"]
 
 
 def test_a_recipe_without_weights_says_so(monkeypatch):

@@ -65,7 +65,7 @@ def test_an_unknown_word_is_named_with_the_nearest_known_ones():
 def test_all_unknown_words_are_named_and_the_list_of_known_ones_once():
     tokenizer = WordTokenizer(TEXTS, 8, {"blue": "green"})
     text = "gren zzz hst blue qqq zzz."
-    with pytest.raises(ValueError, match="^unknown words in ") as raised:
+    with pytest.raises(ValueError, match=r"^unknown words in ") as raised:
         tokenizer.encode(["red hat", text])
     named, known = str(raised.value).split("'zzz' and 'qqq' (it knows ")
     assert named == (

@@ -79,7 +79,8 @@ def test_list_names_every_recipe_with_its_steps_and_score(capsys):
     total = sum(path.stat().st_size for path in shipped) / 1e6
     assert size == f"{len(shipped)} files of weights ship, {total:.1f} MB in all"
     found = re.compile(
-        r"(\S+) +(-|from (?:class|prompt|prompt, image|nothing)) +([\d,]+) +([\d,]+)  (.+)"
+        r"(\S+) +(-|from (?:class|prompt(?:, image)?|nothing)) +"
+        r"([\d,]+) +([\d,]+)  (.+)"
     )
     rows = [found.fullmatch(line) for line in lines[: len(recipes.RECIPES)]]
     for row, (name, recipe) in zip(rows, recipes.RECIPES.items(), strict=True):

@@ -142,6 +142,6 @@ def test_a_gradient_that_is_not_finite_ends_the_training(monkeypatch):
         return loss + 0 * (loss * 0).sqrt() if len(calls) == 3 else loss
 
     monkeypatch.setattr(parts, "simple_loss", spoilt)
-    with pytest.raises(FloatingPointError, match="the gradient .* from step 2 on"):
+    with pytest.raises(FloatingPointError, match=r"the gradient .* from step 2 on"):
         parts.trained.__wrapped__("base", 0, Size.LIVE)
     assert len(calls) == 3

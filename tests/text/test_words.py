@@ -69,8 +69,8 @@ def test_all_unknown_words_are_named_and_the_list_of_known_ones_once():
         tokenizer.encode(["red hat", text])
     named, known = str(raised.value).split("'zzz' and 'qqq' (it knows ")
     assert named == (
-        f"unknown words in {text!r}: 'gren' and 'blue' (did you mean 'green'?), "
-        "'hst' (did you mean 'hat'?), "
+        f"unknown words in {text!r}: 'gren' (did you mean 'green' or 'red'?), "
+        "'blue' (did you mean 'green'?), 'hst' (did you mean 'hat'?), "
     )
     assert known == "',', a, face, green, hair, hat, red, top, 笑, 脸)".replace("'", "")
     with pytest.raises(ValueError, match=re.escape(str(raised.value))):

@@ -116,7 +116,7 @@ class DVAE(nn.Module):
     def __init__(self, config: DVAEConfig = DVAEConfig()):
         super().__init__()
         runtime.require_sizes(config, "codes blocks")
-        if config.width % 16:
+        if config.width < 16 or config.width % 16:
             raise ValueError(f"expected a width of 16, 32, …, got {config.width}")
         self.codes = config.codes
         self.encoder = TokenEncoder(config, config.codes)
@@ -279,9 +279,9 @@ def dvae_loss(model: DVAE, x: Tensor, draw: Draw, balance: float = 20.0) -> Tens
     weigh by 6.6. Each call cools the model's temperature.
     """
     logits = model.logits(x)
-    y = relaxed(logits, gumbel(draw.uniform(*logits.shape[1:])), model.temperature)
-    with torch.no_grad():
-        model.temperature.mul_(COOLING).clamp_(min=TAU_MIN)
+    noise = gumbel(draw.uniform(*logits.shape[1:]))
+    y = relaxed(logits, noise, model.temperature)
+    model.temperature = (model.temperature * COOLING).clamp(min=TAU_MIN)
     information, imbalance = kl_parts(logits)
     share = logits[0, 0].numel() / x[0].numel()  # tokens per number
     kl = information + balance * imbalance

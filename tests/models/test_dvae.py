@@ -84,9 +84,7 @@ def test_tokens_decode_row_by_row():
     changed[0, 1] = 5  # the upper right
     difference = (one_hot(tokens, 6) - one_hot(changed, 6)).abs().sum(dim=1)[0]
     assert difference.tolist() == [[0, 2], [0, 0]]
-    assert torch.equal(
-        model.decode_tokens(tokens), model.decode(one_hot(tokens, 6))
-    )
+    assert torch.equal(model.decode_tokens(tokens), model.decode(one_hot(tokens, 6)))
 
 
 def test_calling_rebuilds_from_the_tokens():

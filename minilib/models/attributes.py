@@ -35,14 +35,12 @@ class AttributeJudge(nn.Module):
         self.size, self.values = size, values(style, size)
         # of each attribute: not shown, or one of its values
         self.answers = [1 + len(names) for names in self.values.values()]
-        fold = size // 32  # of pixels at 64: four go side by side into one place
+        fold = size // 16  # so many pixels square become the channels of one place
         self.trunk = nn.Sequential(
-            nn.PixelUnshuffle(fold),  # (B, 3·fold², 32, 32)
-            nn.Conv2d(3 * fold**2, 32, 3, padding=1),
+            nn.PixelUnshuffle(fold),  # (B, 3·fold², 16, 16)
+            nn.Conv2d(3 * fold**2, 64, 3, padding=1),
             nn.SiLU(),
-            *conv_block(32, 32),
-            nn.MaxPool2d(2),  # (B, 32, 16, 16)
-            *conv_block(32, 64),
+            *conv_block(64, 64),
             nn.MaxPool2d(2),  # (B, 64, 8, 8)
             *conv_block(64, 128),
             nn.MaxPool2d(2),  # (B, 128, 4, 4)

@@ -1,5 +1,4 @@
-"""Pictures made worse, to train who must judge what an autoencoder of tokens gives back.
-"""
+"""Pictures made worse, to train who must judge what an autoencoder of tokens draws."""
 
 from __future__ import annotations
 

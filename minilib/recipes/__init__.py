@@ -31,6 +31,7 @@ from minilib.recipes.ddpm import (
     ddpm_scenes,
 )
 from minilib.recipes.denoising import dae_digits
+from minilib.recipes.dvae import dvae_emoji, dvae_people
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
     glide_portraits,
@@ -76,6 +77,8 @@ RECIPES = {
         upsample_scenes,
         glide_scenes,
         people_judge,
+        dvae_people,
+        dvae_emoji,
     )
 }
 

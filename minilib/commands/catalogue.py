@@ -37,6 +37,10 @@ CATALOGUE = {
     "glide_portraits_inpaint": "prompt, image",
     "upsample_scenes": "prompt, image",
     "glide_scenes": "prompt",
+    "people_judge": "",
+    "people_judge_64": "",
+    "dvae_people": "",
+    "dvae_emoji": "",
 }
 
 

@@ -29,7 +29,7 @@ from minilib.models.gan import (
     non_saturating_loss,
     sample_gan,
 )
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.train import Draw, fit, shuffled
 
 # ---------- GAN-1: squared error against a discriminator ----------

@@ -51,6 +51,18 @@ def test_what_is_hidden_is_not_told(judge):
     assert named <= 0.01 * hidden
 
 
+def test_at_64_pixels_eyes_smiles_and_frowns_are_judged_too():
+    recipe = recipes.get("people_judge_64")
+    judge = weights.load_pretrained(recipe.model(), recipe.name)
+    people = draw(400, 7, "test")
+    found = judged(judge, render(people))
+    table = error_table(found, [seen(person) for person in people])
+    assert table["all"].right >= 0.995
+    assert table["eyes"].right >= 0.98
+    assert claims_right(found, [caption(p) for p in people])["claims"] >= 0.995
+    assert {"smiling", "frowning"} <= {one["mood"] for one in found}
+
+
 def soft(x):
     return F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
 

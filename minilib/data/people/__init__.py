@@ -1,0 +1,1 @@
+"""People: drawn in four styles, told in captions, and checked."""

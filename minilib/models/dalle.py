@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from minilib.models.clip import CLIP
 from minilib.models.glide import drop_captions, null_captions
 from minilib.nets.gpt import Cache, CausalTransformer, initialise, require_tokens
+from minilib.nets.token_sampling import sample_token
 from minilib.runtime import require_generator, require_shape, require_sizes
 from minilib.text.words import PADDING
 from minilib.train import Draw
@@ -216,55 +218,6 @@ def log_likelihood(model: Model, text: Tensor, image: Tensor) -> Tensor:
 # ---------- drawing ----------
 
 
-def top_k_logits(logits: Tensor, k: int) -> Tensor:
-    """logits (B, V) with all but the k largest at minus infinity. Of equals the first
-    count as larger.
-    """
-    if k < 1:
-        raise ValueError(f"expected top_k from 1 up, got {k}")
-    order = logits.argsort(dim=1, descending=True, stable=True)
-    return logits.scatter(1, order[:, k:], -torch.inf)
-
-
-def top_p_logits(logits: Tensor, p: float) -> Tensor:
-    """logits (B, V) with all at minus infinity but the fewest tokens, the likeliest
-    ones, that have probability p together. Of equals the first count as likelier.
-
-    Nucleus sampling: Holtzman et al. (2020, section 3.1). p = 1 keeps all.
-    """
-    if not 0 < p <= 1:
-        raise ValueError(f"expected top_p above 0 and at most 1, got {p}")
-    if p == 1:
-        return logits
-    order = logits.argsort(dim=1, descending=True, stable=True)
-    likely = logits.gather(1, order).softmax(dim=1)
-    before = likely.cumsum(dim=1) - likely  # of the likelier ones together
-    drop = torch.empty_like(before, dtype=torch.bool).scatter(1, order, before >= p)
-    return logits.masked_fill(drop, -torch.inf)
-
-
-def pick(
-    logits: Tensor,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-) -> Tensor:
-    """A token for each row of logits (B, V) → (B,): drawn from the softmax of logits /
-    temperature, cut to the top k and then to the top p. At temperature 0 it is the
-    largest.
-    """
-    if not temperature >= 0:
-        raise ValueError(f"expected temperature from 0 up, got {temperature}")
-    if temperature == 0:
-        return logits.argmax(dim=1)
-    logits = logits / temperature
-    if top_k is not None:
-        logits = top_k_logits(logits, top_k)
-    p = top_p_logits(logits, top_p).softmax(dim=1).to(generator.device)
-    return torch.multinomial(p, 1, generator=generator)[:, 0].to(logits.device)
-
-
 def both_captions(text: Tensor, w: float) -> Tensor:
     """The captions that guidance w reads: text (B, L), the null caption, or, (2B, L),
     one after the other.
@@ -285,51 +238,63 @@ def guided_logits(logits: Tensor, w: float) -> Tensor:
 
 
 @torch.no_grad()
-def completed(
+def draw_tokens(
     model: DALLE,
     text: Tensor,
-    given: Tensor,
     generator: torch.Generator,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
     w: float = 1.0,
+    given: Tensor | None = None,
     progress: str = "",
 ) -> Tensor:
-    """Pictures (B, N) in tokens for text (B, L), whose first tokens, row by row, are
-    `given` (B, n), n from 0 to N. `pick` draws the others, with classifier-free
-    guidance w. A progress bar of the name `progress` shows how far they are.
+    """Pictures (B, N) in tokens for text (B, L), token by token with `sample_token` and
+    classifier-free guidance w.
+
+    Their first tokens, row by row, may be `given` (B, n), n from 0 to N. A progress bar
+    of the name `progress` shows how far they are.
     """
     require_generator(generator)
-    N, start = model.config.side**2, given.shape[-1]
-    require_tokens("given tokens", given, model.config.codes)
-    require_shape("given tokens", given, (len(text), min(start, N)))
-    captions = both_captions(text, w)
+    image = text[:, :0] if given is None else given
+    require_given(image, len(text), model.config)
+    captions, start = both_captions(text, w), image.shape[1]
     copies, cache = len(captions) // len(text), model.new_cache(len(captions))
-    image = given
-    for n in tqdm(range(start, N), desc=progress, disable=not progress):
+    for n in tqdm(range(start, model.config.side**2), progress, disable=not progress):
         if n == start:
             logits = model.read(captions, image.repeat(copies, 1), cache)
         else:
-            logits = model.read_on(image[:, n - 1 :].repeat(copies, 1), cache)
+            logits = model.read_on(image[:, -1:].repeat(copies, 1), cache)
         logits = guided_logits(logits, w)
-        token = pick(logits, generator, temperature, top_k, top_p)  # (B,)
+        token = sample_token(logits, generator, temperature, top_k, top_p)  # (B,)
         image = torch.cat([image, token[:, None]], dim=1)  # (B, n + 1)
     return image
 
 
-def draw(
-    model: DALLE,
-    text: Tensor,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    w: float = 1.0,
-    progress: str = "",
+def require_given(image: Tensor, B: int, config: DALLEConfig) -> None:
+    """Raise ValueError unless image (B, n) are the first tokens of pictures."""
+    require_tokens("given tokens", image, config.codes)
+    require_shape("given tokens", image, (B, min(image.shape[1], config.side**2)))
+
+
+def rerank(
+    score: Callable[[Tensor, Tensor], Tensor], x: Tensor, captions: Tensor
 ) -> Tensor:
-    """Pictures (B, N) in tokens for text (B, L): `completed` from nothing."""
-    nothing = text[:, :0]
-    return completed(
-        model, text, nothing, generator, temperature, top_k, top_p, w, progress
-    )
+    """Of x (B, K, …), K pictures of each caption (B, L): the same, the best first.
+
+    score takes pictures (B·K, …) and as many captions, and says how well each fits:
+    (B·K,), such as `similarity` of a CLIP. Ramesh et al. (2021, section 2.6).
+    """
+    B, K = x.shape[:2]
+    require_shape("captions", captions, (B, *captions.shape[1:]))
+    fit = score(x.flatten(0, 1), captions.repeat_interleave(K, dim=0))
+    require_shape("a score", fit, (B * K,))
+    order = fit.view(B, K).argsort(dim=1, descending=True, stable=True)  # (B, K)
+    return x[torch.arange(B, device=x.device)[:, None], order.to(x.device)]
+
+
+def similarity(clip: CLIP) -> Callable[[Tensor, Tensor], Tensor]:
+    """A score of pictures (B, C, H, W) and tokens (B, L): the cosine of CLIP's two
+    embeddings, (B,).
+    """
+    return lambda x, tokens: (clip.embed_image(x) * clip.embed_text(tokens)).sum(dim=1)

@@ -21,17 +21,17 @@ from minilib.models.dalle import (
     DALLE,
     DALLEConfig,
     both_captions,
-    draw,
+    draw_tokens,
     guided_logits,
-    pick,
 )
+from minilib.nets.token_sampling import sample_token
 from minilib.text.words import END, START
 
 W, TOP_K = 3.0, 100
 
 
 def with_cache(model: DALLE, text: Tensor, g: torch.Generator) -> Tensor:
-    return draw(model, text, g, top_k=TOP_K, w=W)
+    return draw_tokens(model, text, g, top_k=TOP_K, w=W)
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def without(model: DALLE, text: Tensor, g: torch.Generator) -> Tensor:
     image, captions = text[:, :0], both_captions(text, W)
     for _ in range(model.config.side**2):
         logits = guided_logits(model.read(captions, image.repeat(2, 1)), W)
-        token = pick(logits, g, top_k=TOP_K)
+        token = sample_token(logits, g, top_k=TOP_K)
         image = torch.cat([image, token[:, None]], dim=1)
     return image
 
@@ -68,7 +68,7 @@ def compare(attention: str, rounds: int, count: int) -> str:
     model, text = DALLE(config).eval(), captions(config, count)
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
     drawn: dict[str, Tensor] = {}
-    for name, arm in ARMS.items():
+    for arm in ARMS.values():
         arm(model, text[:1], torch.Generator())  # what is slow only once
     for seed in range(rounds):
         for name, arm in ARMS.items():

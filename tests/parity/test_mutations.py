@@ -412,6 +412,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
     modules = (
         clip,
         adm_keys,
+        gpt,
         layers,
         noisy_classifier,
         unet,
@@ -421,7 +422,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         sampling,
         loss,
     )
-    for module in (*modules, reference, test_clip, test_keys, test_loss):
+    for module in (*modules, reference, test_clip, test_gpt2, test_keys, test_loss):
         for key, value in list(vars(module).items()):
             if value is whole:
                 monkeypatch.setattr(module, key, replacement)
@@ -456,6 +457,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         ddim_of_v,
         ancestral,
         dpm,
+        gpt2,
         losses,
         clip_model,
     ],

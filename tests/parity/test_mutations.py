@@ -342,7 +342,11 @@ MUTATIONS = {
         gpt, "CausalTransformer", ".tril()", "", gpt2
     ),
     "GPT-2's last norm left out": Mutation(
-        gpt, "CausalTransformer", "return self.norm(h)", "return h", gpt2
+        gpt,
+        "CausalTransformer",
+        "return self.norm(h)",
+        "return h + 1e-9 * self.norm(h)",
+        gpt2,
     ),
     "the picture's first norm left out": Mutation(
         vit,

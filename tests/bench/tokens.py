@@ -1,10 +1,10 @@
 """Core-seconds to draw 64 pictures of 8 × 8 tokens with DALL·E, with the cache and
 without: python -m tests.bench.tokens.
 
-The model is 6 layers of width 256 with random weights, which take as long as trained
-ones; guidance is on, so that 128 sequences are read. The arms take turns on one thread,
-each round is timed as CPU time, and medians are told. Without the cache each token
-reads the whole sequence before it anew, and takes logits at its end alone.
+The weights are random, which take as long as trained ones; guidance is on, so that 128
+sequences are read. The arms take turns on one thread, each round is timed as CPU time,
+and medians are told. Without the cache each token reads the whole sequence before it
+anew, and takes logits at its end alone.
 """
 
 from __future__ import annotations
@@ -59,12 +59,11 @@ def captions(config: DALLEConfig, count: int) -> Tensor:
     return tokens
 
 
-def compare(attention: str, rounds: int, count: int) -> str:
+def compare(config: DALLEConfig, rounds: int, count: int) -> str:
     """A line of the table: median and range of each arm, of the ratio of each round,
     and how many tokens are the same.
     """
     torch.manual_seed(0)
-    config = DALLEConfig(words=1000, attention=attention)
     model, text = DALLE(config).eval(), captions(config, count)
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
     drawn: dict[str, Tensor] = {}
@@ -81,7 +80,7 @@ def compare(attention: str, rounds: int, count: int) -> str:
         for found in (*seconds.values(), ratios)
     ]
     same = (drawn["cache"] == drawn["no cache"]).double().mean()
-    return f"| {attention} | {' | '.join(cells)} | {same:.1%} |"
+    return f"| {config.attention} | {' | '.join(cells)} | {same:.1%} |"
 
 
 def main() -> None:
@@ -89,15 +88,19 @@ def main() -> None:
         prog="python -m tests.bench.tokens", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("attentions", nargs="*", default=["full", "sparse"])
+    parser.add_argument("--width", type=int, default=DALLEConfig.width)
+    parser.add_argument("--depth", type=int, default=DALLEConfig.depth)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=64, help="of pictures")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{options.count} pictures, medians of {options.rounds} rounds, 1 thread")
+    width, depth = options.width, options.depth
+    print(f"{options.count} pictures, {depth} layers of width {width}, 1 thread")
     print("| attention | cache, s | no cache, s | ratio | same tokens |")
     print("|---|---:|---:|---:|---:|")
     for attention in options.attentions:
-        print(compare(attention, options.rounds, options.count), flush=True)
+        config = DALLEConfig(1000, width=width, depth=depth, attention=attention)
+        print(compare(config, options.rounds, options.count), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""python -m minilib train|sample|list|measure: the recipes and the claims from the
-command line.
+"""python -m minilib train|sample|list|measure|tokens: the recipes, the claims and the
+tokenizer from the command line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minilib import __version__
-from minilib.commands import listing, measure, sample, train
+from minilib.commands import listing, measure, sample, tokens, train
 from minilib.commands.arguments import whole
 
 
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     listing.add(commands.add_parser("list", help=listing.show_list.__doc__))
     measure.add(commands.add_parser("measure", help=measure.measure_claims.__doc__))
+    tokens.add(commands.add_parser("tokens", help=tokens.show_tokens.__doc__))
     return root
 
 

@@ -45,6 +45,7 @@ CATALOGUE = {
     "glide_portraits_inpaint": Facts(100, 500, "prompt"),
     "upsample_scenes": Facts(100, 1_000),
     "glide_scenes": Facts(150, 2_000, "prompt"),
+    "dalle_people": Facts(100, 5_000, "prompt"),
 }
 
 

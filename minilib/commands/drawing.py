@@ -33,6 +33,8 @@ def draw(name: str, options: argparse.Namespace) -> None:
     require_drawing(recipe)
     wish = wanted_labels(recipe, options) + wanted_prompt(recipe, options)
     settings = wanted_settings(recipe, options)
+    if "progress" in takes(recipe):
+        settings["progress"] = "drawing"
     paths = wanted_paths(recipe, options)
     model = recipe.model()
     if options.weights:

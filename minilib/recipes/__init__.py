@@ -24,6 +24,7 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
+from minilib.recipes.dalle import dalle_people
 from minilib.recipes.ddpm import (
     ddpm_digits,
     ddpm_digits_eps,
@@ -74,6 +75,7 @@ RECIPES = {
         glide_portraits_inpaint,
         upsample_scenes,
         glide_scenes,
+        dalle_people,
     )
 }
 

@@ -1,0 +1,124 @@
+"""DALL·E: of drawn people, told in captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from minilib import runtime
+from minilib.data.people.attributes import draw, values
+from minilib.data.people.captions import captions, read
+from minilib.data.people.checker import claims_right
+from minilib.data.people.dataset import people
+from minilib.models.attributes import judged
+from minilib.models.dalle import DALLE, DALLEConfig, dalle_loss, draw_tokens
+from minilib.models.dvae import DVAE
+from minilib.recipes.dvae import PEOPLE, dvae_people
+from minilib.recipes.people_judge import people_judge
+from minilib.recipes.recipe import Recipe
+from minilib.text.bpe_training import train
+from minilib.text.padded import PaddedBPE
+from minilib.weights import load_pretrained
+
+STYLE, SIZE = "personas", 32
+LENGTH = 32  # tokens of the longest caption, and its start and end
+W = 2.0  # guidance
+
+
+class PeopleTokens(PaddedBPE):
+    """`PaddedBPE` of captions of people alone."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(B, length), int64. Raises ValueError for a text that is too long or says
+        what no picture shows.
+        """
+        for text in texts if isinstance(texts, list) else []:
+            require_shown(text)
+        return super().encode(texts)
+
+
+def require_shown(text: str) -> None:
+    """Raise ValueError unless pictures can show what a caption claims."""
+    for name, value in read(text).items():
+        shown = values(STYLE, SIZE).get(name, ())
+        if value not in shown:
+            raise ValueError(
+                f"{text!r} says {value!r}, which people of {SIZE} × {SIZE} don't show "
+                f"as {name}: say {', '.join(shown) or 'nothing of it'}"
+            )
+
+
+@cache
+def people_tokens() -> PeopleTokens:
+    """The tokenizer of captions of people: byte pairs of 2,000 of them, merged until no
+    pair occurs twice.
+    """
+    texts = captions(draw(2_000, 0), 0, STYLE, SIZE)
+    special = ["<|padding|>", "<|startoftext|>", "<|endoftext|>"]
+    return PeopleTokens(train(texts, 512, special), LENGTH)
+
+
+def people_dvae() -> DVAE:
+    """The trained discrete VAE of people."""
+    return load_pretrained(DVAE(), dvae_people.name).eval().to(runtime.device())
+
+
+def people_in_tokens(n: int, seed: int, split: str = "train") -> tuple[Tensor, Tensor]:
+    """The captions (n, L) and pictures (n, N) of n people, as tokens."""
+    x, texts, _ = people(n, seed, split, STYLE, SIZE)
+    image = runtime.in_blocks(people_dvae().tokens, x)
+    return people_tokens().encode(texts), image
+
+
+def sample_people(
+    model: DALLE,
+    n: int,
+    generator: torch.Generator,
+    y: Tensor | None = None,
+    *,
+    w: float = W,
+    top_p: float = 1.0,
+    progress: str = "",
+) -> Tensor:
+    """n pictures (n, 3, 32, 32) of captions y (n, L), by default those of test
+    pictures.
+    """
+    if y is None:
+        texts = captions(draw(n, 1, "test"), 1, STYLE, SIZE)
+        y = people_tokens().encode(texts)
+    paint = partial(
+        draw_tokens, model, generator=generator, w=w, top_p=top_p, progress=progress
+    )
+    return runtime.in_blocks(people_dvae().decode_tokens, runtime.in_blocks(paint, y))
+
+
+def score_people(model: DALLE, n: int = 512) -> dict[str, float]:
+    """Of n prompts with a pair of attributes that training never showed: claims that
+    hold, and whole captions.
+    """
+    texts = captions(draw(n, 2, "held_out"), 2, STYLE, SIZE)
+    generator = torch.Generator().manual_seed(0)
+    x = sample_people(model, n, generator, people_tokens().encode(texts))
+    judge = load_pretrained(people_judge.model(), people_judge.name)
+    right = claims_right(judged(judge.to(runtime.device()), x), texts)
+    return {"claims": right["claims"], "caption": right["caption"]}
+
+
+dalle_people = Recipe(
+    name="dalle_people",
+    model=lambda: DALLE(DALLEConfig(len(people_tokens()), width=192, depth=4, heads=4)),
+    loss=partial(dalle_loss, p_uncond=0.1),
+    data=partial(people_in_tokens, 40_000, 0),
+    quick=100,
+    full=5_000,
+    score=score_people,
+    sample=sample_people,
+    tokenizer=people_tokens,  # type: ignore[arg-type]  # it encodes as words do
+    lr=1e-3,
+    betas=(0.9, 0.99),
+    limits="Draws people of the style personas, 32 × 32, told as their captions do.",
+    source=PEOPLE,
+)

@@ -46,6 +46,7 @@ CATALOGUE = {
     "upsample_scenes": Facts(100, 1_000),
     "glide_scenes": Facts(150, 2_000, "prompt"),
     "dalle_people": Facts(100, 5_000, "prompt"),
+    "people_judge": Facts(200, 2_500),
 }
 
 

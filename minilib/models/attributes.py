@@ -4,16 +4,18 @@ picture shows, or that it can't tell.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilib import runtime
 from minilib.data.people.attributes import Person, seen, values
-from minilib.runtime import require_images, require_share
+from minilib.runtime import (
+    require_images,
+    require_range,
+    require_shape,
+    require_share,
+)
 from minilib.train import Draw
 
 CELLS = 8  # of a picture's side: what an autoencoder of 8 x 8 tokens gets wrong at once
@@ -31,6 +33,8 @@ class AttributeJudge(nn.Module):
     def __init__(self, size: int = 32, style: str = "personas"):
         super().__init__()
         self.size, self.values = size, values(style, size)
+        # of each attribute: not shown, or one of its values
+        self.answers = [1 + len(names) for names in self.values.values()]
         fold = size // 32  # of pixels at 64: four go side by side into one place
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(fold),  # (B, 3·fold², 32, 32)
@@ -44,11 +48,7 @@ class AttributeJudge(nn.Module):
             nn.MaxPool2d(2),  # (B, 128, 4, 4)
             nn.Flatten(),
         )
-        self.head = nn.Linear(128 * 4 * 4, sum(self.counts()))
-
-    def counts(self) -> list[int]:
-        """How many answers each attribute has."""
-        return [1 + len(names) for names in self.values.values()]
+        self.head = nn.Linear(128 * 4 * 4, sum(self.answers))
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, (3, self.size, self.size))
@@ -61,9 +61,7 @@ def conv_block(channels_in: int, channels_out: int) -> list[nn.Module]:
     return [conv, nn.GroupNorm(8, channels_out), nn.SiLU()]
 
 
-def labels(
-    people: list[Person], style: str = "personas", size: int = 32
-) -> Tensor:
+def labels(people: list[Person], style: str = "personas", size: int = 32) -> Tensor:
     """The right answer on each attribute: (N, attributes) long; 0 where a picture
     doesn't show it.
     """
@@ -81,46 +79,92 @@ def labels(
 
 def degraded(x: Tensor, draw: Draw) -> Tensor:
     """Pictures x (B, C, H, W) as a weak autoencoder gives them back, each worse or
-    better: soft here and there, off in colour, noisy.
+    better: soft here, mistaken there, off in colour, noisy.
     """
-    B, C, H, W = x.shape
+    C, H, W = x.shape[1:]
     amount = draw.uniform(1, 1, 1)
-    half = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
-    flat = F.avg_pool2d(x, H // CELLS)
 
     def cells(at: Tensor) -> Tensor:
-        return F.interpolate(at, (H, W))
+        return F.interpolate(amount * at, (H, W))
 
-    soft = (1.5 * amount * draw.uniform(1, CELLS, CELLS)).clamp(max=1)
-    x = torch.lerp(x, half, cells(soft))
-    soft = 0.6 * amount * draw.uniform(1, CELLS, CELLS) ** 2
-    x = torch.lerp(x, cells(flat), cells(soft))
+    half = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
+    x = torch.lerp(x, like_others(x), cells(0.5 * draw.uniform(1, CELLS, CELLS)))
+    x = torch.lerp(x, half, cells(draw.uniform(1, CELLS, CELLS)))
     x = x * (1 + 0.1 * amount * draw.normal(1, 1, 1))
     x = x + 0.05 * amount * draw.normal(C, 1, 1)
-    x = x + cells(0.07 * amount * draw.normal(C, CELLS, CELLS))
+    x = x + cells(0.07 * draw.normal(C, CELLS, CELLS))
     return x + 0.1 * amount * draw.normal(C, H, W)
 
 
-def shuffled_cells(x: Tensor, draw: Draw) -> Tensor:
-    """Pictures x (B, C, H, W) whose cells lie in random order: they show nobody."""
+def to_cells(x: Tensor) -> Tensor:
+    """Pictures (B, C, S, S) cut into cells: (B, C·(S/8)², 64)."""
     size = x.shape[-1] // CELLS
-    patches = F.unfold(x, size, stride=size)  # (B, C·size², cells)
-    order = draw.uniform(CELLS**2).argsort(dim=1)[:, None].expand_as(patches)
-    return F.fold(patches.gather(2, order), x.shape[-2:], size, stride=size)
+    return F.unfold(x, size, stride=size)
 
 
-def attribute_loss(model: nn.Module, x: Tensor, y: Tensor, draw: Draw) -> Tensor:
+def from_cells(cells: Tensor, size: int) -> Tensor:
+    """The inverse of `to_cells`."""
+    return F.fold(cells, (size, size), size // CELLS, stride=size // CELLS)
+
+
+def like_others(x: Tensor) -> Tensor:
+    """Pictures x (B, C, S, S), each cell replaced by the nearest of those at its place
+    in the other pictures: what a codebook of few tokens does.
+    """
+    cells = to_cells(x).permute(2, 0, 1)  # (64, B, C·(S/8)²)
+    distance = torch.cdist(cells, cells) + torch.eye(len(x)).to(x) * 1e6
+    nearest = distance.argmin(dim=2)[..., None].expand_as(cells)
+    return from_cells(cells.gather(1, nearest).permute(1, 2, 0), x.shape[-1])
+
+
+def shuffled_cells(x: Tensor, draw: Draw) -> Tensor:
+    """Pictures x (B, C, S, S) whose cells lie in random order: they show nobody."""
+    cells = to_cells(x)
+    order = draw.uniform(CELLS**2).argsort(dim=1)[:, None].expand_as(cells)
+    return from_cells(cells.gather(2, order), x.shape[-1])
+
+
+def attribute_loss(model: AttributeJudge, x: Tensor, y: Tensor, draw: Draw) -> Tensor:
     """Cross-entropy of the answers to pictures x (B, 3, S, S) against labels y (B,
     attributes), summed over the attributes.
 
     The pictures are degraded; one in sixteen is shuffled, one is noise: these show
-    nothing.
+    nobody. Raises ValueError for labels of no answer.
     """
-    kind = draw.uniform(1, 1, 1)
-    noise = draw.normal(*x.shape[1:]) * draw.uniform(1, 1, 1)
+    kind, noise = draw.uniform(1, 1, 1), draw.normal(*x.shape[1:])
     x = torch.where(kind < 1 / 16, shuffled_cells(x, draw), x)
-    x = torch.where(kind > 15 / 16, noise, degraded(x, draw))
-    nothing = (kind < 1 / 16) | (kind > 15 / 16)
-    y = y.masked_fill(nothing[:, :, 0, 0], 0)
-    answers = model(x).split(model.counts(), dim=1)
-    return sum(F.cross_entropy(a, y[:, i]) for i, a in enumerate(answers))
+    x = torch.where(kind > 15 / 16, noise * draw.uniform(1, 1, 1), degraded(x, draw))
+    nobody = (kind < 1 / 16) | (kind > 15 / 16)
+    logits = model(x).split(model.answers, dim=1)
+    require_shape("labels y", y, (len(x), len(logits)))
+    losses = []
+    for answers, label in zip(
+        logits, y.masked_fill(nobody[..., 0, 0], 0).T, strict=True
+    ):
+        require_range("labels y", label, 0, answers.shape[1] - 1)
+        losses.append(F.cross_entropy(answers, label))
+    return torch.stack(losses).sum()
+
+
+def judged(
+    model: AttributeJudge, x: Tensor, sure: float = SURE
+) -> list[dict[str, str | None]]:
+    """What each of pictures x (N, 3, S, S) in [-1, 1] shows: for each attribute a
+    value, or None, "can't tell", where that is not seen or less probable than `sure`.
+
+    S is 64 or the model's size: at 32 it sees the means of four pixels. Raises
+    ValueError for pictures of another shape, and for `sure` not from 0 to 1.
+    """
+    require_share("sure", sure)
+    if x.shape[-1] == 2 * model.size:
+        require_images(x, (3, 2 * model.size, 2 * model.size))
+        x = F.avg_pool2d(x, 2)
+    logits = runtime.in_blocks(model, x).split(model.answers, dim=1)
+    columns: list[list[str | None]] = []
+    for names, answers in zip(model.values.values(), logits, strict=True):
+        p, answer = answers.softmax(dim=1).max(dim=1)
+        told = answer.masked_fill(p < sure, 0).tolist()
+        columns.append([(None, *names)[i] for i in told])
+    return [
+        dict(zip(model.values, row, strict=True)) for row in zip(*columns, strict=True)
+    ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data.people.attributes import draw, values
-from minilib.data.people.captions import captions, read
+from minilib.data.people.captions import UNSAID, captions, read
 from minilib.data.people.checker import claims_right
 from minilib.data.people.dataset import people
 from minilib.models.attributes import judged
@@ -43,11 +43,11 @@ class PeopleTokens(PaddedBPE):
 def require_shown(text: str) -> None:
     """Raise ValueError unless pictures can show what a caption claims."""
     for name, value in read(text).items():
-        shown = values(STYLE, SIZE).get(name, ())
+        shown = [v for v in values(STYLE, SIZE).get(name, ()) if v not in UNSAID]
         if value not in shown:
             raise ValueError(
-                f"{text!r} says {value!r}, which people of {SIZE} × {SIZE} don't show "
-                f"as {name}: say {', '.join(shown) or 'nothing of it'}"
+                f"{text!r} says {value!r}, which a person of {SIZE} × {SIZE} pixels "
+                f"doesn't show as {name}: say {', '.join(shown) or 'nothing of it'}"
             )
 
 

@@ -46,7 +46,7 @@ CATALOGUE = {
     "upsample_scenes": Facts(100, 1_000),
     "glide_scenes": Facts(150, 2_000, "prompt"),
     "dalle_people": Facts(100, 5_000, "prompt"),
-    "people_judge": Facts(200, 2_500),
+    "people_judge": Facts(200, 1_500),
 }
 
 

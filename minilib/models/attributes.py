@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from minilib import runtime
 from minilib.data.people.attributes import Person, seen, values
+from minilib.models.degradation import degraded, shuffled
 from minilib.runtime import (
     require_images,
     require_range,
@@ -18,7 +19,6 @@ from minilib.runtime import (
 )
 from minilib.train import Draw
 
-CELLS = 8  # of a picture's side: what an autoencoder of 8 x 8 tokens gets wrong at once
 SURE = 0.7  # the least probability of an answer
 
 
@@ -35,14 +35,12 @@ class AttributeJudge(nn.Module):
         self.size, self.values = size, values(style, size)
         # of each attribute: not shown, or one of its values
         self.answers = [1 + len(names) for names in self.values.values()]
-        fold = size // 32  # of pixels at 64: four go side by side into one place
+        fold = size // 16  # so many pixels square become the channels of one place
         self.trunk = nn.Sequential(
-            nn.PixelUnshuffle(fold),  # (B, 3·fold², 32, 32)
-            nn.Conv2d(3 * fold**2, 32, 3, padding=1),
+            nn.PixelUnshuffle(fold),  # (B, 3·fold², 16, 16)
+            nn.Conv2d(3 * fold**2, 64, 3, padding=1),
             nn.SiLU(),
-            *conv_block(32, 32),
-            nn.MaxPool2d(2),  # (B, 32, 16, 16)
-            *conv_block(32, 64),
+            *conv_block(64, 64),
             nn.MaxPool2d(2),  # (B, 64, 8, 8)
             *conv_block(64, 128),
             nn.MaxPool2d(2),  # (B, 128, 4, 4)
@@ -77,53 +75,6 @@ def labels(people: list[Person], style: str = "personas", size: int = 32) -> Ten
     )
 
 
-def degraded(x: Tensor, draw: Draw) -> Tensor:
-    """Pictures x (B, C, H, W) as a weak autoencoder gives them back, each worse or
-    better: soft here, mistaken there, off in colour, noisy.
-    """
-    C, H, W = x.shape[1:]
-    amount = draw.uniform(1, 1, 1)
-
-    def cells(at: Tensor) -> Tensor:
-        return F.interpolate(amount * at, (H, W))
-
-    half = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
-    x = torch.lerp(x, like_others(x), cells(0.5 * draw.uniform(1, CELLS, CELLS)))
-    x = torch.lerp(x, half, cells(draw.uniform(1, CELLS, CELLS)))
-    x = x * (1 + 0.1 * amount * draw.normal(1, 1, 1))
-    x = x + 0.05 * amount * draw.normal(C, 1, 1)
-    x = x + cells(0.07 * draw.normal(C, CELLS, CELLS))
-    return x + 0.1 * amount * draw.normal(C, H, W)
-
-
-def to_cells(x: Tensor) -> Tensor:
-    """Pictures (B, C, S, S) cut into cells: (B, C·(S/8)², 64)."""
-    size = x.shape[-1] // CELLS
-    return F.unfold(x, size, stride=size)
-
-
-def from_cells(cells: Tensor, size: int) -> Tensor:
-    """The inverse of `to_cells`."""
-    return F.fold(cells, (size, size), size // CELLS, stride=size // CELLS)
-
-
-def like_others(x: Tensor) -> Tensor:
-    """Pictures x (B, C, S, S), each cell replaced by the nearest of those at its place
-    in the other pictures: what a codebook of few tokens does.
-    """
-    cells = to_cells(x).permute(2, 0, 1)  # (64, B, C·(S/8)²)
-    distance = torch.cdist(cells, cells) + torch.eye(len(x)).to(x) * 1e6
-    nearest = distance.argmin(dim=2)[..., None].expand_as(cells)
-    return from_cells(cells.gather(1, nearest).permute(1, 2, 0), x.shape[-1])
-
-
-def shuffled_cells(x: Tensor, draw: Draw) -> Tensor:
-    """Pictures x (B, C, S, S) whose cells lie in random order: they show nobody."""
-    cells = to_cells(x)
-    order = draw.uniform(CELLS**2).argsort(dim=1)[:, None].expand_as(cells)
-    return from_cells(cells.gather(2, order), x.shape[-1])
-
-
 def attribute_loss(model: AttributeJudge, x: Tensor, y: Tensor, draw: Draw) -> Tensor:
     """Cross-entropy of the answers to pictures x (B, 3, S, S) against labels y (B,
     attributes), summed over the attributes.
@@ -132,7 +83,7 @@ def attribute_loss(model: AttributeJudge, x: Tensor, y: Tensor, draw: Draw) -> T
     nobody. Raises ValueError for labels of no answer.
     """
     kind, noise = draw.uniform(1, 1, 1), draw.normal(*x.shape[1:])
-    x = torch.where(kind < 1 / 16, shuffled_cells(x, draw), x)
+    x = torch.where(kind < 1 / 16, shuffled(x, draw), x)
     x = torch.where(kind > 15 / 16, noise * draw.uniform(1, 1, 1), degraded(x, draw))
     nobody = (kind < 1 / 16) | (kind > 15 / 16)
     logits = model(x).split(model.answers, dim=1)
@@ -156,8 +107,8 @@ def judged(
     ValueError for pictures of another shape, and for `sure` not from 0 to 1.
     """
     require_share("sure", sure)
-    if x.shape[-1] == 2 * model.size:
-        require_images(x, (3, 2 * model.size, 2 * model.size))
+    if model.size == 32 and x.shape[-1] == 64:
+        require_images(x, (3, 64, 64))
         x = F.avg_pool2d(x, 2)
     logits = runtime.in_blocks(model, x).split(model.answers, dim=1)
     columns: list[list[str | None]] = []

@@ -47,6 +47,8 @@ CATALOGUE = {
     "glide_scenes": Facts(150, 2_000, "prompt"),
     "dalle_people": Facts(100, 5_000, "prompt"),
     "people_judge": Facts(200, 1_500),
+    "dvae_people": Facts(400, 14_000),
+    "dvae_emoji": Facts(400, 14_000),
 }
 
 

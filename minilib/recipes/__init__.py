@@ -32,6 +32,7 @@ from minilib.recipes.ddpm import (
     ddpm_scenes,
 )
 from minilib.recipes.denoising import dae_digits
+from minilib.recipes.dvae import dvae_emoji, dvae_people
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
     glide_portraits,
@@ -78,6 +79,8 @@ RECIPES = {
         glide_scenes,
         dalle_people,
         people_judge,
+        dvae_people,
+        dvae_emoji,
     )
 }
 

@@ -226,7 +226,7 @@ def test_the_density_is_that_of_a_transformed_laplace():
 
 
 def test_the_likelihood_is_a_density_of_pictures():
-    """It integrates to 1 over a number that is free to be any, in the picture's units."""
+    """It integrates to 1 over all that a number of the picture may be."""
     model = small().double()
     y = hard(torch.randn(1, 6, 1, 1, generator=generator(), dtype=torch.float64))
     x = torch.linspace(-1.25, 1.25, 40_003, dtype=torch.float64)[1:-1]

@@ -12,7 +12,7 @@ from minilib import runtime
 from minilib.data.people.attributes import draw, values
 from minilib.data.people.captions import UNSAID, captions, read
 from minilib.data.people.checker import claims_right
-from minilib.data.people.dataset import people
+from minilib.data.people.drawing import render
 from minilib.models.attributes import judged
 from minilib.models.dalle import DALLE, DALLEConfig, dalle_loss, draw_tokens
 from minilib.models.dvae import DVAE
@@ -68,9 +68,11 @@ def people_dvae() -> DVAE:
 
 def people_in_tokens(n: int, seed: int, split: str = "train") -> tuple[Tensor, Tensor]:
     """The captions (n, L) and pictures (n, N) of n people, as tokens."""
-    x, texts, _ = people(n, seed, split, STYLE, SIZE)
-    image = runtime.in_blocks(people_dvae().tokens, x)
-    return people_tokens().encode(texts), image
+    who, encode = draw(n, seed, split), people_dvae().tokens
+    blocks = (who[i : i + 500] for i in range(0, n, 500))  # all pictures take 2 GB
+    image = [runtime.in_blocks(encode, render(block, STYLE, SIZE)) for block in blocks]
+    text = people_tokens().encode(captions(who, seed, STYLE, SIZE))
+    return text, torch.cat(image)
 
 
 def sample_people(

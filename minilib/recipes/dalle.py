@@ -115,11 +115,11 @@ dalle_people = Recipe(
     loss=partial(dalle_loss, p_uncond=0.1),
     data=partial(people_in_tokens, 40_000, 0),
     quick=100,
-    full=5_000,
+    full=4_500,
     score=score_people,
     sample=sample_people,
     tokenizer=people_tokens,  # type: ignore[arg-type]  # it encodes as words do
-    lr=1e-3,
+    lr=1.5e-3,
     betas=(0.9, 0.99),
     limits="Draws people of the style personas, 32 × 32, told as their captions do.",
     source=PEOPLE,

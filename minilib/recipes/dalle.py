@@ -115,10 +115,11 @@ dalle_people = Recipe(
     loss=partial(dalle_loss, p_uncond=0.1),
     data=partial(people_in_tokens, 40_000, 0),
     quick=100,
-    full=4_500,
+    full=3_600,
     score=score_people,
     sample=sample_people,
     tokenizer=people_tokens,  # type: ignore[arg-type]  # it encodes as words do
+    batch_size=32,
     lr=1.5e-3,
     betas=(0.9, 0.99),
     limits="Draws people of the style personas, 32 × 32, told as their captions do.",

@@ -129,6 +129,9 @@ def trained(name: str, seed: int, size: Size) -> Toy:
             schedule=COSINE,
             prediction=EPS,
         ).backward()
+        runtime.require_finite(
+            step, "gradient", *(p.grad for p in network.parameters())
+        )
         optimizer.step()
         update_ema(average, network, min(EMA, (1 + step) / (10 + step)))
         if step + 1 == spent:

@@ -272,12 +272,14 @@ def take_turns(seed: int, steps: int) -> Iterator[tuple[int, nn.Module, nn.Modul
         # the discriminator's turn
         fake = generator(z).detach()
         loss = log_loss(discriminator(real), discriminator(fake))
+        runtime.require_finite(step, "discriminator's loss", loss)
         fast.zero_grad()
         loss.backward()
         fast.step()
 
         # the generator's turn
         loss = non_saturating_loss(discriminator(generator(z)))
+        runtime.require_finite(step, "generator's loss", loss)
         slow.zero_grad()
         loss.backward()
         slow.step()

@@ -39,6 +39,7 @@ CATALOGUE = {
     "glide_scenes": "prompt",
     "dalle_people": "prompt",
     "people_judge": "",
+    "people_judge_64": "",
     "dvae_people": "",
     "dvae_emoji": "",
 }

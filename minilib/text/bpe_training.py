@@ -112,10 +112,11 @@ def replaced(word: list[int], pair: Pair, token: int) -> list[int]:
     """The word with the token in the place of the pair, from left to right: a a a
     becomes aa a.
     """
+    left, right = pair
     found: list[int] = []
     i = 0
     while i < len(word):
-        if tuple(word[i : i + 2]) == pair:
+        if word[i] == left and word[i + 1 : i + 2] == [right]:
             found.append(token)
             i += 2
         else:

@@ -87,7 +87,8 @@ def clip_pieces(text: str) -> list[str]:
 
     HTML's entities are resolved, signs made `simpler`, accents joined with their
     letters (NFC), and letters made small. OpenAI's code also repairs what was decoded
-    wrongly, such as â€œ for “, and takes the names of special tokens for them.
+    wrongly (â€œ for “), drops a terminal's colours, and takes the names of special
+    tokens for these.
     """
     plain = html.unescape(html.unescape(text)).translate(simpler())
     return clip_pattern().findall(unicodedata.normalize("NFC", plain).lower())

@@ -79,9 +79,9 @@ RECIPES = {
         glide_scenes,
         dalle_people,
         people_judge,
+        people_judge_64,
         dvae_people,
         dvae_emoji,
-        people_judge_64,
     )
 }
 

@@ -161,9 +161,29 @@ def words(name: str) -> dict[str, list[str]]:
     tokenizer = recipes.get(name).tokenizer
     assert tokenizer is not None
     heard = [word for word in tokenizer().heard() if word.isalnum()]
-    found = scene_kinds() if "scenes" in name else portrait_kinds()
+    found = kinds(name)
     named = {word for said in found.values() for one in said for word in one.split()}
     return found | {"other": [word for word in heard if word not in named]}
+
+
+def kinds(name: str) -> dict[str, list[str]]:
+    """What captions of the recipe's world say, kind by kind."""
+    if "scenes" in name:
+        return scene_kinds()
+    return people_kinds() if "people" in name else portrait_kinds()
+
+
+def people_kinds() -> dict[str, list[str]]:
+    """What captions of people say of 32 × 32 pixels, kind by kind."""
+    from minilib.data.people.attributes import values
+    from minilib.data.people.captions import UNSAID, phrase
+
+    return {
+        kind.replace("_", " "): [
+            phrase((kind,), {kind: value}) for value in shown if value not in UNSAID
+        ]
+        for kind, shown in values("personas", 32).items()
+    }
 
 
 def portrait_kinds() -> dict[str, list[str]]:

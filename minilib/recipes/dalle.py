@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minilib import runtime
 from minilib.data.people.attributes import draw, values
-from minilib.data.people.captions import UNSAID, captions, read
+from minilib.data.people.captions import FILLERS, UNSAID, captions, phrases, read
 from minilib.data.people.checker import claims_right
 from minilib.data.people.drawing import render
 from minilib.models.attributes import judged
@@ -24,31 +24,40 @@ from minilib.text.padded import PaddedBPE
 from minilib.weights import load_pretrained
 
 STYLE, SIZE = "personas", 32
+SEEN = values(STYLE, SIZE)  # of each attribute the values that pictures show
 LENGTH = 32  # tokens of the longest caption, and its start and end
 W = 2.0  # guidance
 
 
 class PeopleTokens(PaddedBPE):
-    """`PaddedBPE` of captions of people alone."""
+    """`PaddedBPE` of captions of people, which refuses what no picture shows."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(B, length), int64. Raises ValueError for a text that is too long or says
-        what no picture shows.
+        """(B, length), int64. Raises ValueError for a text that is too long, or claims
+        what is never seen.
         """
         for text in texts if isinstance(texts, list) else []:
-            require_shown(text)
+            self.require_known(text)
         return super().encode(texts)
 
+    def require_known(self, text: str) -> None:
+        """Raise ValueError unless pictures can show what a caption claims."""
+        for name, value in read(text).items():
+            if value not in SEEN.get(name, ()):
+                able = ", ".join(v for v in SEEN.get(name, ()) if v not in UNSAID)
+                raise ValueError(
+                    f"{text!r} says {value!r}, which a person of {SIZE} × {SIZE} "
+                    f"pixels doesn't show as {name}: say {able or 'nothing of it'}"
+                )
 
-def require_shown(text: str) -> None:
-    """Raise ValueError unless pictures can show what a caption claims."""
-    for name, value in read(text).items():
-        shown = [v for v in values(STYLE, SIZE).get(name, ()) if v not in UNSAID]
-        if value not in shown:
-            raise ValueError(
-                f"{text!r} says {value!r}, which a person of {SIZE} × {SIZE} pixels "
-                f"doesn't show as {name}: say {', '.join(shown) or 'nothing of it'}"
-            )
+    def heard(self) -> list[str]:
+        """The words that captions may hold, by alphabet."""
+        said = [
+            text
+            for text, told in phrases().items()
+            if all(value in SEEN.get(name, ()) for name, value in told.items())
+        ]
+        return sorted({*FILLERS, *(word for text in said for word in text.split())})
 
 
 @cache

@@ -176,14 +176,16 @@ def kinds(name: str) -> dict[str, list[str]]:
 def people_kinds() -> dict[str, list[str]]:
     """What captions of people say of 32 × 32 pixels, kind by kind."""
     from minilib.data.people.attributes import values
-    from minilib.data.people.captions import UNSAID, phrase
+    from minilib.data.people.captions import UNSAID, plain
 
-    return {
-        kind.replace("_", " "): [
-            phrase((kind,), {kind: value}) for value in shown if value not in UNSAID
-        ]
-        for kind, shown in values("personas", 32).items()
-    }
+    found: dict[str, list[str]] = {}
+    for name, shown in values("personas", 32).items():
+        kind = "colour" if name.endswith("colour") else name.replace("_", " ")
+        said = ["thinning" if value == "balding" else plain(value) for value in shown]
+        known = found.setdefault(kind, [])
+        known += [word for word in said if word not in (*UNSAID, *known)]
+    found["hat"].append("hat")
+    return found
 
 
 def portrait_kinds() -> dict[str, list[str]]:

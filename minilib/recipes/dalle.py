@@ -26,7 +26,7 @@ from minilib.weights import load_pretrained
 STYLE, SIZE = "personas", 32
 SEEN = values(STYLE, SIZE)  # of each attribute the values that pictures show
 LENGTH = 32  # tokens of the longest caption, and its start and end
-W = 2.0  # guidance
+W, TOP_P = 1.5, 0.95  # how it draws: guidance, and the share of likely tokens
 
 
 class PeopleTokens(PaddedBPE):
@@ -91,7 +91,7 @@ def sample_people(
     y: Tensor | None = None,
     *,
     w: float = W,
-    top_p: float = 1.0,
+    top_p: float = TOP_P,
     progress: str = "",
 ) -> Tensor:
     """n pictures (n, 3, 32, 32) of captions y (n, L), by default those of test

@@ -37,6 +37,7 @@ CATALOGUE = {
     "glide_portraits_inpaint": "prompt, image",
     "upsample_scenes": "prompt, image",
     "glide_scenes": "prompt",
+    "dalle_people": "prompt",
     "people_judge": "",
     "people_judge_64": "",
     "dvae_people": "",

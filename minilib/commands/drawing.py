@@ -8,7 +8,7 @@ import io
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def draw(name: str, options: argparse.Namespace) -> None:
         flush=True,
     )
     generator = torch.Generator().manual_seed(options.seed)
-    with counted(model, evaluations(recipe, options.count, settings)):
+    with shown(recipe, model, options.count, settings):
         assert recipe.sample is not None
         x = recipe.sample(
             model.to(runtime.device()), options.count, generator, *wish, **settings
@@ -218,6 +218,18 @@ def evaluations(recipe: Recipe, n: int, settings: dict[str, Any]) -> int:
     # 1 and 0 are one network's prediction, all else mixes two
     passes = 1 if both.get("w", 1) in (0, 1) else 2
     return passes * both["steps"] * math.ceil(n / BLOCK)
+
+
+def shown(
+    recipe: Recipe, model: nn.Module, n: int, settings: dict[str, Any]
+) -> AbstractContextManager[None]:
+    """While it lasts, a terminal shows how far `sample` is: by itself, where it has a
+    bar of its own.
+    """
+    if "progress" in takes(recipe):
+        settings["progress"] = "drawing"
+        return nullcontext()
+    return counted(model, evaluations(recipe, n, settings))
 
 
 @contextmanager

@@ -162,9 +162,31 @@ def words(name: str) -> dict[str, list[str]]:
     tokenizer = recipes.get(name).tokenizer
     assert tokenizer is not None
     heard = [word for word in tokenizer().heard() if word.isalnum()]
-    found = scene_kinds() if "scenes" in name else portrait_kinds()
+    found = kinds(name)
     named = {word for said in found.values() for one in said for word in one.split()}
     return found | {"other": [word for word in heard if word not in named]}
+
+
+def kinds(name: str) -> dict[str, list[str]]:
+    """What captions of the recipe's world say, kind by kind."""
+    if "scenes" in name:
+        return scene_kinds()
+    return people_kinds() if "people" in name else portrait_kinds()
+
+
+def people_kinds() -> dict[str, list[str]]:
+    """What captions of people say of 32 × 32 pixels, kind by kind."""
+    from minilib.data.people.attributes import values
+    from minilib.data.people.captions import UNSAID, plain
+
+    found: dict[str, list[str]] = {}
+    for name, shown in values("personas", 32).items():
+        kind = "colour" if name.endswith("colour") else name.replace("_", " ")
+        said = ["thinning" if value == "balding" else plain(value) for value in shown]
+        known = found.setdefault(kind, [])
+        known += [word for word in said if word not in (*UNSAID, *known)]
+    found["hat"].append("hat")
+    return found
 
 
 def portrait_kinds() -> dict[str, list[str]]:

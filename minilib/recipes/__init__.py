@@ -21,6 +21,7 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
+from minilib.recipes.dalle import dalle_people
 from minilib.recipes.ddpm import (
     ddpm_digits,
     ddpm_digits_eps,
@@ -76,6 +77,7 @@ RECIPES = {
         glide_portraits_inpaint,
         upsample_scenes,
         glide_scenes,
+        dalle_people,
         people_judge,
         people_judge_64,
         dvae_people,

@@ -70,6 +70,10 @@ def test_the_kinds_of_words():
     assert "left" not in people["other"]
     assert scenes["place"][:2] == ["left of", "right of"]
     assert scenes["size"] == ["small", "medium", "large"]
+    drawn = listing.words("dalle_people")
+    assert drawn["hat"] == ["cap", "beanie", "hat"]
+    assert drawn["mood"] == ["grinning", "surprised", "pouting", "pacifier"]
+    assert "thinning" in drawn["hair"]
 
 
 def test_a_recipe_without_weights_says_so(monkeypatch):

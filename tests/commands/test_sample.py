@@ -77,6 +77,19 @@ def test_number_steps_and_guidance_are_passed_on(here, asked):
     assert asked[1] == {"n": 64, "y": None, "steps": 20, "w": 1.0}
 
 
+def test_what_draws_token_by_token_shows_its_own_bar(here, asked, monkeypatch):
+    told = []
+
+    def by_tokens(model, n, generator, y=None, *, w=1.0, progress=""):
+        told.append(progress)
+        return torch.ones(n, 3, 32, 32)
+
+    recipe = dataclasses.replace(recipes.get("ddpm_digits"), sample=by_tokens)
+    monkeypatch.setitem(recipes.RECIPES, "ddpm_digits", recipe)
+    assert main(["sample", "ddpm-digits", "--count", "1"]) == 0
+    assert told == ["drawing"]
+
+
 def test_a_file_for_each_picture(here, asked, capsys):
     told = ["--count", "3", "--each", "--out", "deep/v.webp"]
     assert main(["sample", "ddpm-digits", *told]) == 0

@@ -14,8 +14,8 @@ import pytest
 from minilib.diffusion import loss, sampling, schedule
 from minilib.interop import adm as adm_keys
 from minilib.models import clip, noisy_classifier
-from minilib.nets import layers, unet, unet_blocks, vit
-from tests.parity import reference, test_clip, test_keys, test_loss
+from minilib.nets import gpt, layers, unet, unet_blocks, vit
+from tests.parity import reference, test_clip, test_gpt2, test_keys, test_loss
 from tests.parity.reference import BAR
 
 
@@ -59,6 +59,10 @@ def published_classifier() -> float:
 
 def clip_model() -> float:
     return test_clip.clip_error()
+
+
+def gpt2() -> float:
+    return test_gpt2.gpt_error()
 
 
 def losses() -> float:
@@ -324,6 +328,26 @@ MUTATIONS = {
         "return h + 1e-9 * self.norm(h)",
         clip_model,
     ),
+    "GPT-2 with the exact GELU": Mutation(
+        gpt, "GPTBlock", 'nn.GELU("tanh")', "nn.GELU()", gpt2
+    ),
+    "eps of GPT-2's norms 1e-6, not 1e-5": Mutation(
+        gpt,
+        "GPTBlock",
+        "nn.LayerNorm(dim), nn.LayerNorm(dim)",
+        "nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim)",
+        gpt2,
+    ),
+    "a token that sees what is to come": Mutation(
+        gpt, "CausalTransformer", ".tril()", "", gpt2
+    ),
+    "GPT-2's last norm left out": Mutation(
+        gpt,
+        "CausalTransformer",
+        "return self.norm(h)",
+        "return h + 1e-9 * self.norm(h)",
+        gpt2,
+    ),
     "the picture's first norm left out": Mutation(
         vit,
         "ViT",
@@ -392,6 +416,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
     modules = (
         clip,
         adm_keys,
+        gpt,
         layers,
         noisy_classifier,
         unet,
@@ -401,7 +426,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         sampling,
         loss,
     )
-    for module in (*modules, reference, test_clip, test_keys, test_loss):
+    for module in (*modules, reference, test_clip, test_gpt2, test_keys, test_loss):
         for key, value in list(vars(module).items()):
             if value is whole:
                 monkeypatch.setattr(module, key, replacement)
@@ -436,6 +461,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         ddim_of_v,
         ancestral,
         dpm,
+        gpt2,
         losses,
         clip_model,
     ],

@@ -1,0 +1,136 @@
+"""DALL·E: of drawn people, told in captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from minilib import runtime
+from minilib.data.people.attributes import draw, values
+from minilib.data.people.captions import FILLERS, UNSAID, captions, phrases, read
+from minilib.data.people.checker import claims_right
+from minilib.data.people.drawing import render
+from minilib.models.attributes import judged
+from minilib.models.dalle import DALLE, DALLEConfig, dalle_loss, draw_tokens
+from minilib.models.dvae import DVAE
+from minilib.recipes.dvae import PEOPLE, dvae_people
+from minilib.recipes.people_judge import people_judge
+from minilib.recipes.recipe import Recipe
+from minilib.text.bpe_training import train
+from minilib.text.padded import PaddedBPE
+from minilib.weights import load_pretrained
+
+STYLE, SIZE = "personas", 32
+SEEN = values(STYLE, SIZE)  # of each attribute the values that pictures show
+LENGTH = 32  # tokens of the longest caption, and its start and end
+W, TOP_P = 1.5, 0.95  # how it draws: guidance, and the share of likely tokens
+
+
+class PeopleTokens(PaddedBPE):
+    """`PaddedBPE` of captions of people, which refuses what no picture shows."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(B, length), int64. Raises ValueError for a text that is too long, or claims
+        what is never seen.
+        """
+        for text in texts if isinstance(texts, list) else []:
+            self.require_known(text)
+        return super().encode(texts)
+
+    def require_known(self, text: str) -> None:
+        """Raise ValueError unless pictures can show what a caption claims."""
+        for name, value in read(text).items():
+            if value not in SEEN.get(name, ()):
+                able = ", ".join(v for v in SEEN.get(name, ()) if v not in UNSAID)
+                raise ValueError(
+                    f"{text!r} says {value!r}, which a person of {SIZE} × {SIZE} "
+                    f"pixels doesn't show as {name}: say {able or 'nothing of it'}"
+                )
+
+    def heard(self) -> list[str]:
+        """The words that captions may hold, by alphabet."""
+        said = [
+            text
+            for text, told in phrases().items()
+            if all(value in SEEN.get(name, ()) for name, value in told.items())
+        ]
+        return sorted({*FILLERS, *(word for text in said for word in text.split())})
+
+
+@cache
+def people_tokens() -> PeopleTokens:
+    """The tokenizer of captions of people: byte pairs of 2,000 of them, merged until no
+    pair occurs twice.
+    """
+    texts = captions(draw(2_000, 0), 0, STYLE, SIZE)
+    special = ["<|padding|>", "<|startoftext|>", "<|endoftext|>"]
+    return PeopleTokens(train(texts, 512, special), LENGTH)
+
+
+def people_dvae() -> DVAE:
+    """The trained discrete VAE of people."""
+    return load_pretrained(DVAE(), dvae_people.name).eval().to(runtime.device())
+
+
+def people_in_tokens(n: int, seed: int, split: str = "train") -> tuple[Tensor, Tensor]:
+    """The captions (n, L) and pictures (n, N) of n people, as tokens."""
+    who, encode = draw(n, seed, split), people_dvae().tokens
+    blocks = (who[i : i + 500] for i in range(0, n, 500))  # all pictures take 2 GB
+    image = [runtime.in_blocks(encode, render(block, STYLE, SIZE)) for block in blocks]
+    text = people_tokens().encode(captions(who, seed, STYLE, SIZE))
+    return text, torch.cat(image)
+
+
+def sample_people(
+    model: DALLE,
+    n: int,
+    generator: torch.Generator,
+    y: Tensor | None = None,
+    *,
+    w: float = W,
+    top_p: float = TOP_P,
+    progress: str = "",
+) -> Tensor:
+    """n pictures (n, 3, 32, 32) of captions y (n, L), by default those of test
+    pictures.
+    """
+    if y is None:
+        texts = captions(draw(n, 1, "test"), 1, STYLE, SIZE)
+        y = people_tokens().encode(texts)
+    paint = partial(
+        draw_tokens, model, generator=generator, w=w, top_p=top_p, progress=progress
+    )
+    return runtime.in_blocks(people_dvae().decode_tokens, runtime.in_blocks(paint, y))
+
+
+def score_people(model: DALLE, n: int = 512) -> dict[str, float]:
+    """Of n prompts with a pair of attributes that training never showed: claims that
+    hold, and whole captions.
+    """
+    texts = captions(draw(n, 2, "held_out"), 2, STYLE, SIZE)
+    generator = torch.Generator().manual_seed(0)
+    x = sample_people(model, n, generator, people_tokens().encode(texts))
+    judge = load_pretrained(people_judge.model(), people_judge.name)
+    right = claims_right(judged(judge.to(runtime.device()), x), texts)
+    return {"claims": right["claims"], "caption": right["caption"]}
+
+
+dalle_people = Recipe(
+    name="dalle_people",
+    model=lambda: DALLE(DALLEConfig(len(people_tokens()), width=192, depth=4, heads=4)),
+    loss=partial(dalle_loss, p_uncond=0.1),
+    data=partial(people_in_tokens, 40_000, 0),
+    quick=100,
+    full=3_600,
+    score=score_people,
+    sample=sample_people,
+    tokenizer=people_tokens,  # type: ignore[arg-type]  # it encodes as words do
+    batch_size=32,
+    lr=1.5e-3,
+    betas=(0.9, 0.99),
+    limits="Draws people of the style personas, 32 × 32, told as their captions do.",
+    source=PEOPLE,
+)

@@ -187,6 +187,6 @@ def information(loss: float, n: int) -> float:
     """What a loss over n pairs new to the network proves: pictures and captions share
     at least log n - loss nats.
 
-    The lower bound on mutual information of van den Oord et al. (2018, eq. 6).
+    The lower bound on mutual information of van den Oord et al. (2018, section 2.3).
     """
     return math.log(n) - loss

@@ -4,184 +4,146 @@ gradient follows the exact one.
 
 from __future__ import annotations
 
-import math
+import io
 from functools import cache
-from typing import cast
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from minilib import runtime
+from minilib.claims import PICTURE
+from minilib.data.people.attributes import Person, draw, seen
+from minilib.data.people.drawing import render
 from minilib.experiments.experiment import Bound, Compare, Experiment, Measured, Size
-from minilib.models.dvae import (
-    DVAE,
-    DVAEConfig,
-    dvae_loss,
-    gumbel,
-    hard,
-    log_likelihood,
-    relaxed,
+from minilib.experiments.image_tokens_parts import (
+    BASELINE,
+    GUMBEL,
+    REINFORCE,
+    STRAIGHT,
+    exact_elbo,
+    gradient_errors,
+    identity_error,
+    tiny_dvae,
+    tiny_people,
 )
-from minilib.models.vq import straight_through
+from minilib.models.attributes import AttributeJudge, judged
+from minilib.models.autoencoder import principal_components
+from minilib.models.dvae import DVAE
 from minilib.recipes.dvae import some_people
-from minilib.train import fit, shuffled
+from minilib.weights import load_pretrained
 
-# ---------- a case small enough to enumerate ----------
+# ---------- DALLE-1 ----------
 
-SIDE, CODES = 8, 4  # pictures of 8 × 8 pixels become 2 × 2 tokens of 4 codes
-PLACES = (SIDE // 4) ** 2
-
-
-@cache
-def tiny_people(n: int, seed: int, split: str) -> Tensor:
-    """n people, 8 × 8 pixels small, in float64: (n, 3, 8, 8)."""
-    return F.avg_pool2d(some_people(n, seed, split), 4).double()
+TOKENS, BITS = 64, 9  # of a picture; of a token, one of 512 codes
 
 
 @cache
-def tiny_dvae(seed: int, steps: int) -> DVAE:
-    """A discrete VAE of tiny people, trained for so many steps, in float64."""
-    runtime.seed_everything(seed)
-    batches = shuffled(tiny_people(2000, 0, "train").float(), batch_size=32, seed=seed)
-    fitted = fit(
-        DVAE(DVAEConfig(codes=CODES, width=32, blocks=1)),
-        dvae_loss,
-        batches,
-        steps=steps,
-        lr=2e-3,
-        seed=seed,
-        progress=False,
-    )
-    return cast(DVAE, fitted.model.cpu().double())
+def shipped_dvae() -> DVAE:
+    """The discrete VAE of people that ships."""
+    return load_pretrained(DVAE(), "dvae_people").to(runtime.device())
 
 
-def all_codes() -> Tensor:
-    """Every choice of codes, one-hot: (256, 4, 2, 2) in float64."""
-    tokens = torch.cartesian_prod(*[torch.arange(CODES)] * PLACES)  # (256, 4)
-    grid = F.one_hot(tokens, CODES).unflatten(1, (SIDE // 4, SIDE // 4))
-    return grid.movedim(-1, 1).double()
+@cache
+def judge() -> AttributeJudge:
+    """The judge of people that ships."""
+    return load_pretrained(AttributeJudge(32), "people_judge").to(runtime.device())
 
 
-def nats(model: DVAE, x: Tensor, y: Tensor) -> Tensor:
-    """log p(x|y) in nats per picture: (B,)."""
-    return x[0].numel() * log_likelihood(model, x, y)
+def png_bits(x: Tensor) -> list[float]:
+    """How many bits each of pictures x (N, 3, H, W) in [-1, 1] takes as a PNG file."""
+    found = []
+    for one in ((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(one).save(file, "png", optimize=True)
+        found.append(8.0 * len(file.getvalue()))
+    return found
 
 
-def log_joint(model: DVAE, x: Tensor, y: Tensor) -> Tensor:
-    """log p(x|y) of each picture x (B, 3, 8, 8) with each of the codes y (N, 4, 2, 2):
-    (B, N).
+@cache
+def principal_people(n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of n training people: mean (3072,), 64 principal directions (64, 3072), and the
+    largest size of each coordinate (64,).
     """
-    pairs = x.repeat_interleave(len(y), dim=0), y.repeat(len(x), 1, 1, 1)
-    return nats(model, *pairs).unflatten(0, (len(x), len(y)))
+    x = some_people(n, 0, "train").flatten(1)
+    mean, directions = principal_components(x, TOKENS)
+    return mean, directions, ((x - mean) @ directions.T).abs().amax(dim=0)
 
 
-def log_q_of(logits: Tensor, y: Tensor) -> Tensor:
-    """log q(y|x) by logits (B, 4, 2, 2) of each of the codes y (N, 4, 2, 2): (B, N)."""
-    return torch.einsum("bkhw,nkhw->bn", logits.log_softmax(dim=1), y)
-
-
-# ---------- the bound ----------
-
-
-@torch.no_grad()
-def exact_elbo(model: DVAE, x: Tensor) -> Tensor:
-    """The ELBO of pictures x in nats, summed over all codes: (B,)."""
-    y = all_codes()
-    log_q = log_q_of(model.logits(x), y)
-    log_prior = -PLACES * math.log(CODES)
-    return (log_q.exp() * (log_joint(model, x, y) + log_prior - log_q)).sum(dim=1)
-
-
-@torch.no_grad()
-def identity_error(model: DVAE, x: Tensor) -> float:
-    """How far ELBO + KL(q(z|x) ‖ p(z|x)) is from log p(x), as a share of it, at most.
-
-    The true posterior is that of Bayes' rule, over all codes.
+def rebuild_by_pca(x: Tensor, n: int) -> Tensor:
+    """Pictures x (N, 3, 32, 32) from 64 coordinates, each rounded to one of 512 values:
+    as many bits as 64 tokens.
     """
-    y = all_codes()
-    joint = log_joint(model, x, y) - PLACES * math.log(CODES)
-    log_p = joint.logsumexp(dim=1)
-    log_q = log_q_of(model.logits(x), y)
-    kl = (log_q.exp() * (log_q - (joint - log_p[:, None]))).sum(dim=1)
-    return float(((exact_elbo(model, x) + kl) / log_p - 1).abs().max())
+    mean, directions, most = principal_people(n)
+    half = 2 ** (BITS - 1)  # steps on each side of 0
+    z = ((x.flatten(1) - mean) @ directions.T / most * half).round() / half
+    z = z.clamp(-1, 1 - 1 / half)  # (N, 64)
+    return (mean + (z * most) @ directions).view_as(x).clamp(-1, 1)
 
 
-# ---------- gradients with respect to the logits ----------
+def errors(a: Tensor, b: Tensor) -> list[float]:
+    """Mean squared difference per number of each pair of pictures."""
+    return (a - b).square().flatten(1).mean(dim=1).tolist()
 
 
-def exact_gradient(model: DVAE, x: Tensor) -> Tensor:
-    """The gradient of the mean of log p(x|z) over q(z|x) with respect to the logits of
-    pictures x: (B, 4, 2, 2).
+def told_right(x: Tensor, people: list[Person]) -> list[float]:
+    """The share of what each person shows at 32 pixels that the judge tells right of
+    pictures x (N, 3, 32, 32).
     """
-    logits, y = model.logits(x).detach().requires_grad_(True), all_codes()
-    mean = (log_q_of(logits, y).exp() * log_joint(model, x, y).detach()).sum()
-    return torch.autograd.grad(mean, logits)[0]
+    shares = []
+    for found, person in zip(judged(judge(), x), people, strict=True):
+        shown = seen(person, "personas", 32)
+        right = sum(found[name] == value for name, value in shown.items())
+        shares.append(right / len(shown))
+    return shares
 
 
-GUMBEL, STRAIGHT = "Gumbel-softmax", "straight-through"
-REINFORCE, BASELINE = "REINFORCE", "REINFORCE with a baseline"
-BLOCK = 250  # draws at once
-
-
-def drawn_gradients(
-    model: DVAE, x: Tensor, n: int, tau: float, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """n estimates of that gradient in each of four ways, from the same noise: (n, B, 4,
-    2, 2) each. REINFORCE knows no temperature; its baseline here is the exact mean of
-    log p(x|z), which only a small case can tell.
+def bits_of_usage(tokens: Tensor, codes: int) -> list[float]:
+    """Bits per token of each picture's tokens (N, L), in the code that is shortest for
+    all of them: in the mean, log2 of the perplexity.
     """
-    start = model.logits(x).detach()
-    codes = all_codes()
-    mean = (log_q_of(start, codes).exp() * log_joint(model, x, codes)).sum(dim=1)
-    logits = start.repeat(n, 1, 1, 1).requires_grad_(True)  # (n·B, 4, 2, 2)
-    x = x.repeat(n, 1, 1, 1)
-    u = torch.rand(logits.shape, dtype=logits.dtype, generator=generator)
-    y = relaxed(logits, gumbel(u), tau)
-    z = hard(y).detach()
-    log_q = (logits.log_softmax(dim=1) * z).flatten(1).sum(dim=1)
-    log_p = nats(model, x, z).detach()
-    objectives = {
-        GUMBEL: nats(model, x, y),
-        STRAIGHT: nats(model, x, straight_through(z, y)),
-        REINFORCE: log_p * log_q,
-        BASELINE: (log_p - mean.detach().repeat(n)) * log_q,
-    }
+    usage = torch.bincount(tokens.flatten(), minlength=codes).double()
+    bits = (usage.sum() / usage).log2()  # of each code
+    return bits[tokens].mean(dim=1).tolist()
+
+
+FEWER = "bits of a person of 32 × 32: as PNG − as tokens"
+CLOSER = "squared error: PCA of as many bits − tokens"
+KEPT = "share of attributes that the judge tells right: original − rebuilt"
+USED = "bits of a token, by how often each is used: − 8, which half the codebook takes"
+
+
+def measure_tokens(seed: int, size: Size) -> Measured:
+    """DALLE-1: the shipped discrete VAE, on unseen people, others for each seed."""
+    n = size.pick(live=100, quick=1000, full=2000)
+    people = draw(n, 100 + seed, "test", "personas")
+    x = render(people, "personas", 32)
+    model = shipped_dvae()
+    tokens = runtime.in_blocks(model.tokens, x)
+    rebuilt = runtime.in_blocks(model.decode_tokens, tokens)
+    by_pca = rebuild_by_pca(x, size.pick(live=1000, quick=5000, full=20_000))
     return {
-        name: torch.autograd.grad(value.sum(), logits, retain_graph=True)[0].unflatten(
-            0, (n, -1)
-        )
-        for name, value in objectives.items()
+        FEWER: (png_bits(x), [float(TOKENS * BITS)] * n),
+        CLOSER: (errors(by_pca, x), errors(rebuilt, x)),
+        KEPT: (told_right(x, people), told_right(rebuilt, people)),
+        USED: (bits_of_usage(tokens, model.codes), [8.0] * n),
     }
 
 
-def bias_and_spread(drawn: Tensor, exact: Tensor) -> tuple[float, float]:
-    """Of estimates `drawn` (n, …) of a gradient `exact` (…): the length of their mean
-    error and their standard deviation, as shares of the gradient's length.
-
-    The first leaves out what the mean of n estimates is off by chance.
-    """
-    n, size = len(drawn), exact.square().sum()
-    variance = drawn.var(dim=0).sum()
-    bias = (drawn.mean(dim=0) - exact).square().sum() - variance / n
-    return float((bias.clamp(min=0) / size).sqrt()), float((variance / size).sqrt())
-
-
-def gradient_errors(
-    model: DVAE, x: Tensor, tau: float, n: int, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Bias and spread of each estimator at temperature tau, from n draws."""
-    generator = torch.Generator().manual_seed(seed)
-    blocks = [
-        drawn_gradients(model, x, min(n, BLOCK), tau, generator)
-        for _ in range(max(1, n // BLOCK))
-    ]
-    exact = exact_gradient(model, x)
-    return {
-        name: bias_and_spread(torch.cat([b[name] for b in blocks]), exact)
-        for name in blocks[0]
-    }
-
+DALLE_1 = Experiment(
+    "DALLE-1",
+    "A discrete VAE turns an RGB picture into image tokens: 64 of 9 bits each, from "
+    "which it is rebuilt with what it shows.",
+    measure_tokens,
+    (
+        Compare(FEWER, 576.0),
+        Compare(CLOSER, 0.001),
+        Compare(KEPT, 0.03, equal=True),
+        Compare(USED, 0.1),
+    ),
+    PICTURE,
+    2,
+)
 
 # ---------- DALLE-4 ----------
 

@@ -31,6 +31,7 @@ from minilib.recipes.ddpm import (
     ddpm_scenes,
 )
 from minilib.recipes.denoising import dae_digits
+from minilib.recipes.dvae import dvae_emoji, dvae_people
 from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
     glide_portraits,
@@ -41,6 +42,7 @@ from minilib.recipes.glide import (
 from minilib.recipes.mae import mae_digits
 from minilib.recipes.noisy_classifier import noisy_classifier
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
+from minilib.recipes.people_judge import people_judge
 from minilib.recipes.recipe import MNIST, Recipe
 from minilib.recipes.vae import vae_digits
 from minilib.weights import load_weights, save_weights
@@ -74,6 +76,9 @@ RECIPES = {
         glide_portraits_inpaint,
         upsample_scenes,
         glide_scenes,
+        people_judge,
+        dvae_people,
+        dvae_emoji,
     )
 }
 

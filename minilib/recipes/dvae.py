@@ -12,7 +12,8 @@ from minilib import runtime
 from minilib.data.emoji64.pictures import pictures
 from minilib.data.emoji64.splits import split
 from minilib.data.emoji64.styles import STYLES
-from minilib.data.people.dataset import people
+from minilib.data.people import attributes
+from minilib.data.people.drawing import render
 from minilib.models.dvae import DVAE, dvae_elbo, dvae_loss, gumbel, perplexity
 from minilib.recipes.recipe import Recipe
 from minilib.train import generator
@@ -54,7 +55,7 @@ def score_dvae(model: DVAE, x: Tensor) -> dict[str, float]:
 
 def some_people(n: int, seed: int, split: str) -> Tensor:
     """n pictures of people (n, 3, 32, 32) in [-1, 1]."""
-    return people(n, seed, split, "personas", 32)[0]
+    return render(attributes.draw(n, seed, split, "personas"), "personas", 32)
 
 
 dvae_people = Recipe(

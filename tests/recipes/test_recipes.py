@@ -8,6 +8,7 @@ from torch import nn
 
 from minilib import recipes, weights
 from minilib.data import digits
+from minilib.data.people import attributes as people
 from minilib.data.portraits import drawing as portraits
 from minilib.data.scenes import drawing as scenes
 from minilib.recipes import RECIPES, Recipe
@@ -61,9 +62,9 @@ def few_digits(monkeypatch):
 
 
 @pytest.fixture
-def few_scenes_and_portraits(monkeypatch):
+def few_pictures(monkeypatch):
     """At most 300 of those that are asked for."""
-    for world in (portraits, scenes):
+    for world in (portraits, scenes, people):
         draw = world.draw
         monkeypatch.setattr(
             world, "draw", lambda n, *rest, draw=draw: draw(min(n, 300), *rest)
@@ -94,7 +95,7 @@ def test_an_unknown_recipe_lists_the_known_ones(name):
 
 
 @names
-def test_model_loss_and_data_fit_together(name, few_scenes_and_portraits):
+def test_model_loss_and_data_fit_together(name, few_pictures):
     recipe = recipes.get(name)
     untrained = recipe.train(steps=1, progress=False).model
     fitted = recipe.train(steps=2, progress=False)

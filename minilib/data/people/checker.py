@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -45,10 +49,7 @@ def claims_right(
     names is left out. Raises ValueError where a caption cannot be read, or there is not
     one for each picture.
     """
-    if len(found) != len(texts):
-        raise ValueError(
-            f"expected a caption for each of {len(found)} pictures, got {len(texts)}"
-        )
+    require_pairs(found, texts)
     right: dict[str, list[bool]] = {}
     for shown, text in zip(found, texts, strict=True):
         holds = {name: shown.get(name) == value for name, value in read(text).items()}
@@ -56,3 +57,49 @@ def claims_right(
             right.setdefault(name, []).append(value)
         right.setdefault("claims", []).extend(holds.values())
     return {name: sum(values) / len(values) for name, values in right.items() if values}
+
+
+def require_pairs(found: list[dict[str, str | None]], truth: list[Any]) -> None:
+    """Raise ValueError unless there is a caption, or the truth, for each picture."""
+    if len(found) != len(truth):
+        raise ValueError(
+            f"expected a caption for each of {len(found)} pictures, got {len(truth)}"
+        )
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of n answers, the shares that are right, and that are "can't tell"; and what was
+    taken for what how often, the most frequent first.
+    """
+
+    n: int
+    right: float
+    unsure: float
+    confused: list[tuple[str, str, int]]
+
+
+def error_table(
+    found: list[dict[str, str | None]], shown: list[dict[str, str]]
+) -> dict[str, Errors]:
+    """What was `found` in pictures against what they have `shown`, attribute by
+    attribute, and in all.
+
+    What a picture doesn't show is not asked for. Raises ValueError unless there is as
+    much of one as of the other.
+    """
+    require_pairs(found, shown)
+    pairs: dict[str, list[tuple[str, str | None]]] = {}
+    for answers, truth in zip(found, shown, strict=True):
+        for name, value in truth.items():
+            pairs.setdefault(name, []).append((value, answers.get(name)))
+    pairs["all"] = [pair for column in pairs.values() for pair in column]
+    return {name: errors(column) for name, column in pairs.items()}
+
+
+def errors(pairs: list[tuple[str, str | None]]) -> Errors:
+    """Of pairs (value, answer)."""
+    wrong = Counter((a, b) for a, b in pairs if b is not None and a != b)
+    right, unsure = sum(a == b for a, b in pairs), sum(b is None for _, b in pairs)
+    confused = [(a, b, count) for (a, b), count in wrong.most_common(3)]
+    return Errors(len(pairs), right / len(pairs), unsure / len(pairs), confused)

@@ -5,7 +5,7 @@ import torch
 
 from minilib.data.people.attributes import STYLES, draw
 from minilib.data.people.captions import caption, claims
-from minilib.data.people.checker import background, claims_right
+from minilib.data.people.checker import background, claims_right, error_table
 from minilib.data.people.drawing import render
 
 
@@ -48,9 +48,34 @@ def test_claims_are_counted_by_attribute_and_in_all():
     assert claims_right([{}], ["a person"]) == {"caption": 1.0}
 
 
+def test_errors_are_tabled_by_attribute_and_in_all():
+    shown = [
+        {"hair": "bob", "hat": "none"},
+        {"hair": "bob", "hat": "cap"},
+        {"hair": "long", "hat": "none"},
+        {"hair": "bob"},
+    ]
+    found = [
+        {"hair": "long", "hat": "none", "mood": "angry"},
+        {"hair": "long", "hat": None},
+        {"hair": "afro", "hat": "none"},
+        {"hair": "bob", "hat": "cap"},
+    ]
+    table = error_table(found, shown)
+    assert list(table) == ["hair", "hat", "all"]
+    assert (table["hair"].n, table["hair"].right, table["hair"].unsure) == (4, 0.25, 0)
+    assert table["hair"].confused == [("bob", "long", 2), ("long", "afro", 1)]
+    assert (table["hat"].n, table["hat"].right) == (3, pytest.approx(2 / 3))
+    assert table["hat"].unsure == pytest.approx(1 / 3)
+    assert table["hat"].confused == []
+    assert (table["all"].n, table["all"].right) == (7, pytest.approx(3 / 7))
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="a caption for each of 2 pictures, got 1"):
         claims_right([{}, {}], ["a person"])
+    with pytest.raises(ValueError, match="for each of 1 pictures, got 2"):
+        error_table([{}], [{}, {}])
     with pytest.raises(ValueError, match="what is meant by 'dragon'"):
         claims_right([{}], ["a dragon"])
     with pytest.raises(ValueError, match="expected a floating-point x of shape"):

@@ -1,5 +1,5 @@
-"""A discrete VAE small enough to enumerate: its exact ELBO, the exact gradient, and what
-estimators of that gradient are off.
+"""A discrete VAE small enough to enumerate: its exact ELBO, the exact gradient, and how
+far estimators of that gradient are off.
 """
 
 from __future__ import annotations

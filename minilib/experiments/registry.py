@@ -20,6 +20,7 @@ MODULES: tuple[str, ...] = (
     "clip",
     "semantic_guidance",
     "glide",
+    "image_tokens",
 )
 
 

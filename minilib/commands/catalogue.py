@@ -46,6 +46,7 @@ CATALOGUE = {
     "upsample_scenes": Facts(100, 1_000),
     "glide_scenes": Facts(150, 2_000, "prompt"),
     "people_judge": Facts(200, 1_500),
+    "people_judge_64": Facts(200, 1_500),
     "dvae_people": Facts(400, 14_000),
     "dvae_emoji": Facts(400, 14_000),
 }

@@ -162,7 +162,7 @@ def measure_relaxation(seed: int, size: Size) -> Measured:
     ones, a quarter of the way through its training.
     """
     steps = size.pick(live=200, quick=1200, full=1200)
-    n = size.pick(live=250, quick=2000, full=20_000)
+    n = size.pick(live=250, quick=1000, full=20_000)
     x = tiny_people(16, 1, "test")
     model = tiny_dvae(seed, steps // 4)
     warm, half, cold = (

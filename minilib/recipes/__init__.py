@@ -42,7 +42,7 @@ from minilib.recipes.glide import (
 from minilib.recipes.mae import mae_digits
 from minilib.recipes.noisy_classifier import noisy_classifier
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
-from minilib.recipes.people_judge import people_judge
+from minilib.recipes.people_judge import people_judge, people_judge_64
 from minilib.recipes.recipe import MNIST, Recipe
 from minilib.recipes.vae import vae_digits
 from minilib.weights import load_weights, save_weights
@@ -77,6 +77,7 @@ RECIPES = {
         upsample_scenes,
         glide_scenes,
         people_judge,
+        people_judge_64,
         dvae_people,
         dvae_emoji,
     )

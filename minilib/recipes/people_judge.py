@@ -41,17 +41,23 @@ def score_judge(model: AttributeJudge) -> dict[str, float]:
     return {name: row.right for name, row in error_table(found, shown).items()}
 
 
-people_judge = Recipe(
-    name="people_judge",
-    model=partial(AttributeJudge, 32),
-    loss=attribute_loss,
-    data=partial(judged_people, 32),
-    quick=200,
-    full=1_500,
-    score=score_judge,
-    batch_size=128,
-    lr=3e-3,
-    weight_decay=0.05,
-    limits="Knows people in the style personas only.",
-    source=PEOPLE,
-)
+def judge_of(size: int, name: str) -> Recipe:
+    """The recipe of a judge of pictures of that size."""
+    return Recipe(
+        name=name,
+        model=partial(AttributeJudge, size),
+        loss=attribute_loss,
+        data=partial(judged_people, size),
+        quick=200,
+        full=1_500,
+        score=score_judge,
+        batch_size=128,
+        lr=3e-3,
+        weight_decay=0.05,
+        limits="Knows people in the style personas only.",
+        source=PEOPLE,
+    )
+
+
+people_judge = judge_of(32, "people_judge")
+people_judge_64 = judge_of(64, "people_judge_64")

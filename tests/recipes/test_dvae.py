@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from minilib import weights
 from minilib.data.emoji64.splits import split
 from minilib.models.dvae import DVAE, DVAEConfig
 from minilib.recipes import dvae
@@ -69,3 +70,19 @@ def test_the_score_is_what_it_says():
     with torch.no_grad():  # a broader likelihood costs bits
         model.log_scale += 5
     assert score_dvae(model, x)["bits"] > score["bits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "some"),
+    [
+        ("dvae_people", lambda: some_people(200, 1, "test")),
+        ("dvae_emoji", lambda: some_emoji(trained=False)[::3]),
+    ],
+)
+def test_what_ships_rebuilds_unseen_pictures_as_its_card_says(name, some):
+    says, x = weights.card(name)["score"], some()
+    score = score_dvae(weights.load_pretrained(DVAE(), name), x)
+    assert score["mse"] == pytest.approx(says["mse"], rel=0.15)
+    assert score["bits"] == pytest.approx(says["bits"], rel=0.05)
+    assert score["perplexity"] > 256  # half of the codes
+    assert (x - x.mean(dim=0)).square().mean() > 10 * score["mse"]

@@ -1,18 +1,20 @@
-"""python -m minilib train|sample|list|measure: the recipes and the claims from the
-command line.
+"""python -m minilib train|sample|list|measure|tokens: the recipes, the claims and the
+tokenizer from the command line.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minilib import __version__
-from minilib.commands import listing, measure, sample, train
-from minilib.commands.arguments import whole
+from minilib.commands import listing, measure, sample, tokens, train
+
+NUMBER = re.compile(r"^\[(Errno|WinError) \d+\] ")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +24,6 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("name", metavar="NAME", help="a recipe's name (see list)")
-    shared.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
     shared.add_argument(
         "--device", help="cpu, cuda, cuda:1 or mps; the fastest present if left out"
     )
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     listing.add(commands.add_parser("list", help=listing.show_list.__doc__))
     measure.add(commands.add_parser("measure", help=measure.measure_claims.__doc__))
+    tokens.add(commands.add_parser("tokens", help=tokens.show_tokens.__doc__))
     return root
 
 
@@ -63,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         with chosen_device(getattr(options, "device", None)):
             options.run(options)
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f"minilib: {error}", file=sys.stderr)
+        # without the system's number of the error
+        print("minilib:", NUMBER.sub("", str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         said = f": {stopped}" if stopped.args else ""

@@ -188,6 +188,17 @@ def require_range(what: str, values: Tensor, low: float, high: float) -> None:
         raise ValueError(f"expected {what} from {low} to {high}, got {least} to {most}")
 
 
+def require_finite(step: int, what: str, *values: Tensor | None) -> None:
+    """Raise FloatingPointError unless all values of a step of training are finite, such
+    as its loss or its gradients.
+    """
+    if not all(value is None or value.isfinite().all() for value in values):
+        raise FloatingPointError(
+            f"the {what} is not finite from step {step} on: lower the learning rate, "
+            "or look in the loss for a root, a logarithm or a division at 0"
+        )
+
+
 def require_shape(what: str, x: Tensor, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless x is of that very shape: another one might broadcast."""
     if x.shape != shape:

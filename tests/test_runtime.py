@@ -219,3 +219,15 @@ def test_require_range_does_not_make_a_training_wait_for_its_gpu():
     runtime.require_range("steps t", far, 0, 4)
     with torch.no_grad(), pytest.raises(RuntimeError):
         runtime.require_range("steps t", far, 0, 4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_require_finite_names_the_step_and_what_is_not(bad):
+    fine = torch.ones(2, 3)
+    runtime.require_finite(0, "loss")
+    runtime.require_finite(0, "gradient", fine, None, torch.tensor(3))
+    with pytest.raises(
+        FloatingPointError,
+        match=r"^the gradient is not finite from step 7 on: lower the learning",
+    ):
+        runtime.require_finite(7, "gradient", fine, None, torch.tensor([0.0, bad]))

@@ -139,8 +139,12 @@ def test_a_path_may_be_a_text(tmp_path):
 
 def test_what_cannot_be_written_is_known_before(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    for path in (tmp_path, tmp_path / "file" / "a.png"):
-        with pytest.raises(OSError, match=r"cannot write .*choose another folder"):
+    for path, mend in (
+        (tmp_path, r"it is a folder: name a file in it, such as .*NAME$"),
+        (tmp_path / "file" / "a.png", r"file is a file: choose a folder$"),
+        (tmp_path / ("a" * 300), r"shorten the name$"),
+    ):
+        with pytest.raises(OSError, match=f"cannot write .*changed; .*{mend}"):
             weights.require_writable(path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

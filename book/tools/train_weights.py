@@ -22,7 +22,7 @@ from minilib import recipes, runtime
 from minilib.data import digits
 from minilib.metrics import rate
 from minilib.recipes import Recipe, draws_digits
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.weights import HERE, card, load_pretrained
 
 SAMPLING_SEEDS, TRAINING_SEEDS, DRAWN = range(5), range(3), 10_000

@@ -34,3 +34,6 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+SEED = whole(0, 2**32 - 1)  # what numpy takes

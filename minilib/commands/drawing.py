@@ -18,11 +18,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from minilib import recipes, runtime, weights
+from minilib.commands.progress import clock
 from minilib.data.folder import read_picture
 from minilib.plot import tile
 from minilib.recipes import Recipe
 
 BLOCK = 500  # pictures that `runtime.in_blocks` draws at once
+# what `sample` of some recipes can be told, and the option that tells it
+SETTINGS = {
+    "steps": "--steps",
+    "w": "--guidance",
+    "image": "--image",
+    "mask": "--mask",
+}
 
 
 def draw(name: str, options: argparse.Namespace) -> None:
@@ -76,14 +84,11 @@ def wanted_labels(recipe: Recipe, options: argparse.Namespace) -> list[Tensor]:
     label = options.label
     if label is None:
         return []
+    require_option(recipe, "--class")
     if label >= recipe.classes:
-        knows = (
-            f"classes 0 to {recipe.classes - 1}"
-            if recipe.classes
-            else "no classes: leave out --class"
-        )
         raise ValueError(
-            f"no class {label} in the recipe {recipe.name!r}, which knows {knows}"
+            f"no class {label} in the recipe {recipe.name!r}, which knows classes 0 "
+            f"to {recipe.classes - 1}"
         )
     return [torch.full((options.count,), label)]
 
@@ -94,12 +99,15 @@ def wanted_prompt(recipe: Recipe, options: argparse.Namespace) -> list[Tensor]:
     """
     if options.prompt is None:
         return []
-    if recipe.tokenizer is None:
-        raise ValueError(
-            f"the recipe {recipe.name!r} reads no prompt; these do: "
-            f"{others('tokenizer')}"
-        )
-    return [recipe.tokenizer().encode([options.prompt]).expand(options.count, -1)]
+    require_option(recipe, "PROMPT")
+    assert recipe.tokenizer is not None
+    tokens = recipe.tokenizer()
+    try:
+        tokens.require_known(options.prompt)
+    except ValueError as error:
+        more = f"all words: python -m minilib list {recipe.name}"
+        raise ValueError(f"{error} – {more}") from None
+    return [tokens.encode([options.prompt]).expand(options.count, -1)]
 
 
 def takes(recipe: Recipe) -> dict[str, inspect.Parameter]:
@@ -108,50 +116,63 @@ def takes(recipe: Recipe) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(recipe.sample).parameters)
 
 
+def own_options(recipe: Recipe) -> list[str]:
+    """Of the options that not every recipe takes, those that it takes."""
+    has = {"PROMPT": recipe.tokenizer is not None, "--class": recipe.classes > 0}
+    has |= {option: key in takes(recipe) for key, option in SETTINGS.items()}
+    return [option for option, taken in has.items() if taken]
+
+
+def require_option(recipe: Recipe, option: str) -> None:
+    """Raise ValueError that says what the recipe takes, unless it takes the option."""
+    if option not in own_options(recipe):
+        drawing = [other for other in recipes.RECIPES.values() if other.sample]
+        able = [other.name for other in drawing if option in own_options(other)]
+        raise ValueError(
+            f"the recipe {recipe.name!r} has no use for {option}: beside --count, "
+            f"--seed and where to write it takes "
+            f"{', '.join(own_options(recipe)) or 'nothing'}. These take {option}: "
+            f"{', '.join(able)}"
+        )
+
+
 def wanted_settings(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
     """The options for `sample` that were given. Raises ValueError for those that the
-    recipe has no use for, and where an image has no mask.
+    recipe has no use for, and where an image or its mask is missing.
     """
-    if (options.image is None) != (options.mask is None):
+    settings = {
+        key: value
+        for key, option in SETTINGS.items()
+        if (value := getattr(options, option.removeprefix("--"))) is not None
+    }
+    for key in settings:
+        require_option(recipe, SETTINGS[key])
+    if "mask" in takes(recipe) and ("image" in settings) != ("mask" in settings):
         raise ValueError(
             "--image and --mask belong together: the picture, and where to paint"
         )
-    given = {
-        "steps": ("--steps", options.steps),
-        "w": ("--guidance", options.guidance),
-        "image": ("--image", options.image),
-        "mask": ("--mask", options.mask),
+    pictures = {
+        key: read_image(settings[key], channels).expand(options.count, -1, -1, -1)
+        for key, channels in (("image", 3), ("mask", 1))
+        if key in settings
     }
-    settings = {key: value for key, (_, value) in given.items() if value is not None}
-    for key in settings:
-        if key in takes(recipe):
-            continue
-        able = [
-            name
-            for name, other in recipes.RECIPES.items()
-            if other.sample and key in takes(other)
-        ]
-        raise ValueError(
-            f"the recipe {recipe.name!r} has no use for {given[key][0]}; these have: "
-            f"{', '.join(able)}"
-        )
-    if "image" in settings:
-        settings |= read_image(options.image, options.mask, options.count)
-    return settings
+    if "mask" in pictures:
+        pictures["mask"] = pictures["mask"] > 0
+        if not pictures["mask"].any():
+            raise ValueError(
+                f"{options.mask} is black all over: make it white where to paint"
+            )
+    return settings | pictures
 
 
-def read_image(image: Path, mask: Path, count: int) -> dict[str, Tensor]:
-    """The picture (count, 3, 16, 16) to repaint, and where (count, 1, 16, 16), True.
-
-    Raises ValueError for a file that is no picture, and for a mask without white.
+def read_image(file: Path, channels: int) -> Tensor:
+    """A picture (channels, 16, 16). Raises ValueError where the file is none, OSError
+    where there is no file.
     """
-    x, hole = read_picture(image, 16, 3), read_picture(mask, 16, 1) > 0
-    if not hole.any():
-        raise ValueError(f"{mask} is black all over: make it white where to paint")
-    return {
-        "image": x.expand(count, -1, -1, -1),
-        "mask": hole.expand(count, -1, -1, -1),
-    }
+    if not file.is_file():
+        is_what = "a folder" if file.is_dir() else "not there"
+        raise FileNotFoundError(f"{file} is {is_what}: name the file of a picture")
+    return read_picture(file, 16, channels)
 
 
 def wanted_paths(recipe: Recipe, options: argparse.Namespace) -> list[Path]:
@@ -159,6 +180,7 @@ def wanted_paths(recipe: Recipe, options: argparse.Namespace) -> list[Path]:
     ending of no picture, OSError where it cannot be written.
     """
     path = options.out or Path(f"{recipe.name}.png")
+    weights.require_writable(path)  # which may be a folder
     paths = (
         [path.with_stem(f"{path.stem}_{i:03}") for i in range(options.count)]
         if options.each
@@ -200,10 +222,14 @@ def evaluations(recipe: Recipe, n: int, settings: dict[str, Any]) -> int:
 
 @contextmanager
 def counted(model: nn.Module, total: int) -> Iterator[None]:
-    """While it lasts, a bar shows how many of `total` calls of the network are done; it
-    shows none where there are 0.
+    """While it lasts, a bar shows how many of `total` calls of the network are done; a
+    clock where their number is not known, 0.
     """
-    with tqdm(total=total, desc="drawing", disable=not total) as bar:
+    if not total:
+        with clock("drawing"):
+            yield
+        return
+    with tqdm(total=total, desc="drawing") as bar:
 
         def count(*_: object) -> None:  # what a hook returns replaces the output
             bar.update()

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from minilib import weights
-from minilib.commands.catalogue import CATALOGUE, Facts, known
+from minilib.commands.catalogue import CATALOGUE, budgets, known
 
 # of a score whose name begins so, the longest that fits: what it means
 MEANINGS = {
@@ -24,6 +24,7 @@ MEANINGS = {
     "fd": "distance of the drawn (or rebuilt) pictures from real ones; less is better",
     "fd_floor": "distance of real pictures from other real ones: no FD gets below it",
     "mse": "squared error a pixel of rebuilt unseen pictures; less is better",
+    "right": "share of what unseen pictures show that is told right; more is better",
     "binding": "share of captions of several things that are all there, each with its "
     "own attributes; more is better",
     "spatial": "share of captions of two things that stand as told; more is better",
@@ -76,21 +77,20 @@ def missing(name: str) -> str:
     return "only quick trainings ship" if seeds else "no weights ship"
 
 
-def draws(facts: Facts) -> str:
-    return f"from {facts.draws_from}" if facts.draws_from else "-"
+def draws(source: str) -> str:
+    return f"from {source}" if source else "-"
 
 
 def table() -> str:
     """A line a recipe in columns; below, what the scores mean and the size of all."""
     rows = [("NAME", "DRAWS", "QUICK", "FULL", "SCORE")]
     rows += [
-        (name, draws(facts), f"{facts.quick:,}", f"{facts.full:,}", main_score(name))
-        for name, facts in CATALOGUE.items()
+        (name, draws(source), *budgets(name), main_score(name))
+        for name, source in CATALOGUE.items()
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    name, source, quick, full, _ = widths
     lines = [
-        f"{a:<{name}}  {b:<{source}}  {c:>{quick}}  {d:>{full}}  {e}"
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}"
         for a, b, c, d, e in rows
     ]
     shown = {stem(main_score(name).split()[0]) for name in CATALOGUE if scores(name)}
@@ -117,11 +117,12 @@ def about(name: str) -> str:
     """The card of a recipe, what its scores mean, the words that it reads, and a
     command to try.
     """
-    facts, shipped = CATALOGUE[name], name in weights.names()
+    source, shipped = CATALOGUE[name], name in weights.names()
+    quick, full = budgets(name)
     lines = [
         name,
-        f"draws     {draws(facts)}" if facts.draws_from else "draws     no pictures",
-        f"steps     {facts.quick:,} quick, {facts.full:,} full",
+        f"draws     {draws(source) if source else 'no pictures'}",
+        f"steps     {quick} quick, {full} full",
     ]
     if shipped:
         card = weights.card(name)
@@ -141,22 +142,57 @@ def about(name: str) -> str:
         wrapped(f"{key} {value:.4g}: {MEANINGS[stem(key)]}")
         for key, value in scores(name).items()
     ]
-    if facts.draws_from == "prompt":
-        lines += [wrapped(f"words     {', '.join(words(name))}")]
+    if source.startswith("prompt"):
+        lines += ["words"]
+        lines += [
+            wrapped(f"  {kind:<14}{', '.join(said)}", 16)
+            for kind, said in words(name).items()
+        ]
     return "\n".join([*lines, f"try       {example(name)}"])
 
 
-def wrapped(text: str) -> str:
-    return textwrap.fill(text, 88, subsequent_indent=" " * 10)
+def wrapped(text: str, indent: int = 10) -> str:
+    return textwrap.fill(text, 88, subsequent_indent=" " * indent)
 
 
-def words(name: str) -> list[str]:
-    """The words that a prompt may hold."""
+def words(name: str) -> dict[str, list[str]]:
+    """The words that a prompt may hold, kind by kind; what is of no kind comes last."""
     from minilib import recipes  # torch, and all models: seconds
 
     tokenizer = recipes.get(name).tokenizer
     assert tokenizer is not None
-    return [word for word in tokenizer().heard() if word.isalnum()]
+    heard = [word for word in tokenizer().heard() if word.isalnum()]
+    found = scene_kinds() if "scenes" in name else portrait_kinds()
+    named = {word for said in found.values() for one in said for word in one.split()}
+    return found | {"other": [word for word in heard if word not in named]}
+
+
+def portrait_kinds() -> dict[str, list[str]]:
+    """What captions of portraits say, kind by kind."""
+    from minilib.data.portraits.captions import SAID
+    from minilib.data.portraits.drawing import VALUES
+
+    return {
+        "hair length" if kind == "length" else kind: [
+            word for value in values for word in SAID.get(value, (value,))
+        ]
+        for kind, values in VALUES.items()
+    }
+
+
+def scene_kinds() -> dict[str, list[str]]:
+    """What captions of scenes say, kind by kind."""
+    from minilib.data.scenes import captions, drawing
+
+    return {
+        "size": list(drawing.SIZES),
+        "texture": list(drawing.TEXTURES),
+        "colour": list(drawing.TINTS),
+        "shape": [*drawing.SHAPES, *map(captions.plural, drawing.SHAPES)],
+        "count": [*captions.NUMBERS, "3", "4"],
+        "place": [saying for pair in captions.SAYINGS.values() for saying in pair],
+        "background": list(drawing.GROUNDS),
+    }
 
 
 def example(name: str) -> str:
@@ -167,7 +203,7 @@ def example(name: str) -> str:
         if "scenes" in name
         else ' "a person with a red hat"',
     }
-    draws_from = CATALOGUE[name].draws_from
-    if draws_from and name in weights.names():
-        return f"python -m minilib sample {name}{more.get(draws_from, '')}"
+    source = CATALOGUE[name]
+    if source and name in weights.names():
+        return f"python -m minilib sample {name}{more.get(source.split(',')[0], '')}"
     return f"python -m minilib train {name}"

@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from minilib.commands import catalogue
-from minilib.commands.arguments import number, whole
+from minilib.commands.arguments import SEED, number, whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
     add_wishes(command)
+    add_pictures(command)
     command.add_argument(
         "--out",
         type=Path,
@@ -38,6 +39,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
             "a caption to draw, for models that read; captions of all kinds if left out"
         ),
     )
+    command.add_argument("--seed", type=SEED, default=0, help="0 if left out")
     command.add_argument(
         "--class",
         dest="label",
@@ -50,7 +52,7 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--steps",
         type=whole(1, 1000),
-        help="of diffusion; the recipe's number of them if left out",
+        help="of diffusion, where the recipe has no fixed number; its own if left out",
     )
     command.add_argument(
         "--guidance",
@@ -59,13 +61,21 @@ def add_wishes(command: argparse.ArgumentParser) -> None:
         help="guidance scale: 0 unconditional, 1 conditional, more obeys more; the "
         "recipe's if left out",
     )
+
+
+def add_pictures(command: argparse.ArgumentParser) -> None:
+    """What to start from."""
     command.add_argument(
-        "--image", type=Path, help="a picture to repaint in part, for models that do"
+        "--image",
+        type=Path,
+        help="a picture to repaint in part, or to enlarge, for models that do; it is "
+        "made 16 × 16 first",
     )
     command.add_argument(
         "--mask",
         type=Path,
-        help="for --image: a picture that is white where to paint, black where to keep",
+        help="for an --image to repaint: a picture that is white where to paint, black "
+        "where to keep",
     )
 
 

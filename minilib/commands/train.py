@@ -6,24 +6,16 @@ import argparse
 from pathlib import Path
 
 from minilib.commands import catalogue
-from minilib.commands.arguments import whole
+from minilib.commands.arguments import SEED, whole
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    length = command.add_mutually_exclusive_group()
-    length.add_argument(
-        "--steps",
-        type=whole(1, 10**9),
-        help=(
-            "if left out, those of the checkpoint that --resume goes on from, else "
-            "the budget's: full on CUDA, else quick, or what MINILIB_BUDGET says"
-        ),
-    )
-    length.add_argument(
-        "--full", action="store_true", help="as many steps as the weights that ship had"
-    )
-    length.add_argument(
-        "--quick", action="store_true", help="as many steps as a CPU takes in minutes"
+    add_length(command)
+    command.add_argument(
+        "--seed",
+        type=SEED,
+        help="of weights, order and noise; if left out, that of the checkpoint that "
+        "--resume goes on from, else 0",
     )
     command.add_argument(
         "--out",
@@ -48,6 +40,25 @@ def add(command: argparse.ArgumentParser) -> None:
         help="leave the score out, which can take longer than a short training",
     )
     command.set_defaults(run=train)
+
+
+def add_length(command: argparse.ArgumentParser) -> None:
+    """How many steps to take."""
+    length = command.add_mutually_exclusive_group()
+    length.add_argument(
+        "--steps",
+        type=whole(1, 10**9),
+        help=(
+            "if left out, those of the checkpoint that --resume goes on from, else "
+            "the budget's: full on CUDA, else quick, or what MINILIB_BUDGET says"
+        ),
+    )
+    length.add_argument(
+        "--full", action="store_true", help="as many steps as the weights that ship had"
+    )
+    length.add_argument(
+        "--quick", action="store_true", help="as many steps as a CPU takes in minutes"
+    )
 
 
 def train(options: argparse.Namespace) -> None:

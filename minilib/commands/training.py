@@ -15,9 +15,10 @@ from torch import Tensor
 
 from minilib import plot, recipes, runtime
 from minilib.commands.drawing import encoded, sheet
+from minilib.commands.progress import clock
 from minilib.recipes import Recipe
 from minilib.train import Trainer
-from minilib.train.checkpoint import run_of
+from minilib.train.checkpoint import require_same_run, run_of
 from minilib.weights import write_atomically
 
 SHEET = 16  # pictures on a preview
@@ -35,14 +36,17 @@ def run(name: str, options: argparse.Namespace) -> None:
             f"{checkpoint} exists: go on with --resume, choose another --out, or "
             "delete it"
         )
-    steps = wanted_steps(options, recipe, checkpoint)
-    watch = previews(recipe, folder, options) if options.preview else None
+    steps, seed = wanted_run(options, recipe, checkpoint)
+    every = options.preview
+    watch = previews(recipe, folder, every, seed) if every else None
+    if first:
+        say(f"training on {runtime.device()}, its data first, in up to a minute …")
     try:
         path = recipes.train_and_save(
             recipe.name,
             folder,
             steps=steps,
-            seed=options.seed,
+            seed=seed,
             score=False,
             checkpoint=checkpoint,
             watch=watch,
@@ -56,48 +60,63 @@ def run(name: str, options: argparse.Namespace) -> None:
             score(recipe, path)
 
 
-def wanted_steps(
+def wanted_run(
     options: argparse.Namespace, recipe: Recipe, checkpoint: Path
-) -> int | None:
-    """How many steps were asked for; None leaves it to the budget."""
+) -> tuple[int | None, int]:
+    """How many steps, where None leaves it to the budget, and the seed: as asked for,
+    else those of the checkpoint that --resume goes on from.
+
+    Raises ValueError that says what differs where it is the checkpoint of another run.
+    """
+    steps, seed = options.steps, options.seed
     if options.full or options.quick:
-        return recipe.full if options.full else recipe.quick
-    if options.steps is None and options.resume and checkpoint.exists():
-        return run_of(checkpoint)["steps"]
-    return options.steps
+        steps = recipe.full if options.full else recipe.quick
+    if not (options.resume and checkpoint.exists()):
+        return steps, seed or 0
+    there = run_of(checkpoint)
+    here = {
+        "name": recipe.name,
+        "steps": there["steps"] if steps is None else steps,
+        "seed": there["seed"] if seed is None else seed,
+    }
+    # the rest `fit` compares, which has made the data first
+    require_same_run(checkpoint, there, there | here)
+    return here["steps"], here["seed"]
+
+
+def say(line: str) -> None:
+    """What comes next, on stderr, as stdout is for what was made."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def score(recipe: Recipe, path: Path) -> None:
     """Score the weights at `path`, and say so before and after."""
-    print(
-        f"scoring on {runtime.device()}, in seconds to minutes …",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"scoring on {runtime.device()}, in seconds to minutes …")
     try:
-        found = recipes.score_saved(recipe.name, path)
+        with clock("scoring"):
+            found = recipes.score_saved(recipe.name, path)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"{path} is whole, but has no score: --resume will score it"
         ) from None
     numbers = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
-    print(f"scored: {numbers}", file=sys.stderr)
+    say(f"scored: {numbers}")
 
 
 # ---------- previews ----------
 
 
 def previews(
-    recipe: Recipe, folder: Path, options: argparse.Namespace
+    recipe: Recipe, folder: Path, every: int, seed: int
 ) -> Callable[[Trainer], None]:
-    """What writes previews of a training in the first process: NAME.loss.csv and .png,
-    and NAME.000500.png where the recipe draws.
+    """What writes previews of a training in the first process, every so many steps and
+    at its end: NAME.loss.csv and .png, and NAME.000500.png where the recipe draws.
     """
     names = list(recipe.loss) if isinstance(recipe.loss, dict) else ["loss"]
 
     def watch(trainer: Trainer) -> None:
         step, last = trainer.step, trainer.step == trainer.run["steps"]
-        if trainer.rank != 0 or not (last or step % options.preview == 0):
+        if trainer.rank != 0 or not (last or step % every == 0):
             return
         trainer.require_finite()
         losses = trainer.losses[:step].cpu()
@@ -105,7 +124,7 @@ def previews(
         write_atomically(stem.with_suffix(".loss.csv"), loss_table(names, losses))
         write_atomically(stem.with_suffix(".loss.png"), loss_curve(names, losses))
         if recipe.sample is not None:
-            draw = torch.Generator().manual_seed(options.seed)
+            draw = torch.Generator().manual_seed(seed)
             drawn = recipe.sample(trainer.ema, SHEET, draw)
             file = stem.with_suffix(f".{step:06}.png")
             write_atomically(file, encoded(sheet(drawn), file))

@@ -21,8 +21,8 @@ from minilib.models.autoencoder import (
     reconstruction_loss,
     sample_fitted_gaussian,
 )
-from minilib.recipes.autoencoder import ae_digits
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.autoencoder import ae_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.train import fit, shuffled
 
 load_digits = cache(digits.load)

@@ -45,7 +45,7 @@ from minilib.experiments.better_diffusion_parts import (
 from minilib.experiments.experiment import Bound, Compare, Experiment, Size
 from minilib.models.gan import sample_gan
 from minilib.recipes.ddpm import COSINE
-from minilib.recipes.gan import cgan_digits, gan_digits
+from minilib.recipes.digits.gan import cgan_digits, gan_digits
 from minilib.train import generator
 from minilib.weights import load_pretrained
 

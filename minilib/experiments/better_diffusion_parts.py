@@ -41,9 +41,9 @@ from minilib.nets.unet_blocks import (
     block_up,
     shrink,
 )
-from minilib.recipes.adm import adm_digits
 from minilib.recipes.ddpm import COSINE, ddpm_digits
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.adm import adm_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.train import Draw, generator, shuffled, update_ema
 from minilib.weights import load_pretrained
 
@@ -129,6 +129,9 @@ def trained(name: str, seed: int, size: Size) -> Toy:
             schedule=COSINE,
             prediction=EPS,
         ).backward()
+        runtime.require_finite(
+            step, "gradient", *(p.grad for p in network.parameters())
+        )
         optimizer.step()
         update_ema(average, network, min(EMA, (1 + step) / (10 + step)))
         if step + 1 == spent:

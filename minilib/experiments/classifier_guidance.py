@@ -25,10 +25,10 @@ from minilib.diffusion.schedule import V, leading
 from minilib.experiments.experiment import Compare, Experiment, Measured, Size
 from minilib.metrics import as_features, distances, features, neighbour_radii
 from minilib.models.noisy_classifier import noisy_classification_loss
-from minilib.recipes.adm import adm_digits
 from minilib.recipes.ddpm import COSINE
-from minilib.recipes.noisy_classifier import noisy_classifier
-from minilib.recipes.scores import feature_network
+from minilib.recipes.digits.adm import adm_digits
+from minilib.recipes.digits.noisy_classifier import noisy_classifier
+from minilib.recipes.digits.scores import feature_network
 from minilib.weights import load_pretrained
 
 SCALE = 10.0  # of 0, 1, 3, 10 and 30 the smallest FD, on noises that no claim uses

@@ -57,8 +57,8 @@ from minilib.experiments.experiment import Bound, Compare, Experiment, Measured,
 from minilib.metrics import features, precision_recall
 from minilib.models.gan import GAN, sample_gan
 from minilib.recipes.ddpm import LINEAR, ddpm_digits
-from minilib.recipes.gan import cgan_digits
-from minilib.recipes.scores import feature_network
+from minilib.recipes.digits.gan import cgan_digits
+from minilib.recipes.digits.scores import feature_network
 
 # ---------- the forward chain ----------
 

@@ -27,7 +27,7 @@ from minilib.metrics import features, frechet_distance
 from minilib.nets.unet import UNet
 from minilib.nets.unet_blocks import UNetConfig
 from minilib.recipes.ddpm import LINEAR, ddpm_digits
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.train import fit, shuffled
 from minilib.weights import load_pretrained
 

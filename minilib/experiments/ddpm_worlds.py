@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minilib import runtime
 from minilib.data import digits
 from minilib.diffusion.loss import simple_loss
 from minilib.diffusion.sampling import (
@@ -133,6 +134,7 @@ def train_points(
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         value = loss(model, data(128, draw.generator), draw=draw)
+        runtime.require_finite(slower.last_epoch, "loss", value)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -29,7 +29,7 @@ from minilib.models.gan import (
     non_saturating_loss,
     sample_gan,
 )
-from minilib.recipes.scores import feature_network, reference_digits
+from minilib.recipes.digits.scores import feature_network, reference_digits
 from minilib.train import Draw, fit, shuffled
 
 # ---------- GAN-1: squared error against a discriminator ----------
@@ -272,12 +272,14 @@ def take_turns(seed: int, steps: int) -> Iterator[tuple[int, nn.Module, nn.Modul
         # the discriminator's turn
         fake = generator(z).detach()
         loss = log_loss(discriminator(real), discriminator(fake))
+        runtime.require_finite(step, "discriminator's loss", loss)
         fast.zero_grad()
         loss.backward()
         fast.step()
 
         # the generator's turn
         loss = non_saturating_loss(discriminator(generator(z)))
+        runtime.require_finite(step, "generator's loss", loss)
         slow.zero_grad()
         loss.backward()
         slow.step()

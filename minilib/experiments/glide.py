@@ -22,17 +22,16 @@ from minilib.diffusion.inpainting import keep_known
 from minilib.diffusion.sampling import Denoised, ddim, denoiser, last
 from minilib.diffusion.schedule import X_0, trailing
 from minilib.experiments.experiment import Bound, Compare, Experiment, Measured, Size
+from minilib.experiments.glide_parts import score_caption_gap, train_on_pairs
 from minilib.models import glide as network
 from minilib.models.glide import GLIDE, null_captions
 from minilib.models.noisy_clip import NoisyCLIP, text_fit
 from minilib.recipes import captioned
-from minilib.recipes import glide as recipe
 from minilib.recipes.captioned import captioned_portraits, portrait_tokens
 from minilib.recipes.clip import clip_portraits
 from minilib.recipes.ddpm import LINEAR
 from minilib.recipes.glide import draw_conditional, reader
 from minilib.recipes.noisy_clip import noisy
-from minilib.train import fit, shuffled
 from minilib.weights import load_pretrained
 
 FEW = 12  # of DDIM
@@ -306,20 +305,6 @@ GLIDE_2 = Experiment(
 # ---------- GLIDE-3: words in the attention ----------
 
 
-def train_on_pairs(by_words: bool, seed: int, steps: int) -> Any:
-    """A tiny GLIDE of two people side by side, whose attention sees the words or not,
-    after so many steps, with averaged weights.
-    """
-    runtime.seed_everything(seed)
-    pairs = captioned.coloured_pairs(8_000, 0)
-    data = captioned.tokenised(pairs, portrait_tokens())
-    loss = partial(network.text_loss, **recipe.COMMON)
-    model = recipe.small_reader(by_words)
-    batches = shuffled(*data, batch_size=64, seed=seed)
-    options: Any = {"lr": 5e-3, "betas": (0.9, 0.99), "seed": seed, "progress": False}
-    return fit(model, loss, batches, steps=steps, **options).ema
-
-
 def words_against_vector(seed: int, size: Size) -> Measured:
     """Two tiny networks from one seed, one with the caption's words in its attention;
     both have its last vector in every residual block.
@@ -328,7 +313,7 @@ def words_against_vector(seed: int, size: Size) -> Measured:
     n = size.pick(live=20, quick=200, full=1_000)
     x, texts = captioned.coloured_pairs(n, 300, "test")
     words, vector = (
-        recipe.score_caption_gap(train_on_pairs(by_words, seed, steps), x, texts)
+        score_caption_gap(train_on_pairs(by_words, seed, steps), x, texts)
         for by_words in (True, False)
     )
     return {

@@ -18,7 +18,7 @@ from minilib.metrics import (
     inception_score,
     precision_recall,
 )
-from minilib.recipes.scores import feature_network
+from minilib.recipes.digits.scores import feature_network
 
 CLASSES, SHAPES = 10, 20
 

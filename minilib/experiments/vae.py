@@ -35,9 +35,9 @@ from minilib.models.vae import (
     sample_vae,
     vae_loss,
 )
-from minilib.recipes.autoencoder import ae_digits
+from minilib.recipes.digits.autoencoder import ae_digits
+from minilib.recipes.digits.vae import vae_digits
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.vae import vae_digits
 from minilib.train import fit, shuffled
 
 load_digits = cache(digits.load)

@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from minilib import runtime
 from minilib.data import digits
 from minilib.models.vae import (
     LatentModel,
@@ -80,6 +81,7 @@ def climb(
         bound = exact_elbo(model, x, q[0], q[1])
         bounds.append(bound.detach())
         kls.append(kl_between(q[0].detach(), q[1].detach(), *true))
+        runtime.require_finite(len(kls) - 1, "ELBO", bound)
         optimizer.zero_grad()
         (-bound.sum()).backward()
         optimizer.step()

@@ -13,9 +13,6 @@ from typing import Any
 import torch
 
 from minilib import runtime
-from minilib.recipes.adm import adm_digits
-from minilib.recipes.autoencoder import ae_digits, ae_digits_2d
-from minilib.recipes.classifier import digit_classifier
 from minilib.recipes.clip import (
     clip_both_worlds,
     clip_emoji,
@@ -30,21 +27,24 @@ from minilib.recipes.ddpm import (
     ddpm_digits_v,
     ddpm_scenes,
 )
-from minilib.recipes.denoising import dae_digits
+from minilib.recipes.digits.adm import adm_digits
+from minilib.recipes.digits.autoencoder import ae_digits, ae_digits_2d
+from minilib.recipes.digits.classifier import digit_classifier
+from minilib.recipes.digits.denoising import dae_digits
+from minilib.recipes.digits.gan import cgan_digits, gan_digits
+from minilib.recipes.digits.mae import mae_digits
+from minilib.recipes.digits.noisy_classifier import noisy_classifier
+from minilib.recipes.digits.vae import vae_digits
 from minilib.recipes.dvae import dvae_emoji, dvae_people
-from minilib.recipes.gan import cgan_digits, gan_digits
 from minilib.recipes.glide import (
     glide_portraits,
     glide_portraits_inpaint,
     glide_scenes,
     upsample_scenes,
 )
-from minilib.recipes.mae import mae_digits
-from minilib.recipes.noisy_classifier import noisy_classifier
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.people_judge import people_judge, people_judge_64
 from minilib.recipes.recipe import MNIST, Recipe
-from minilib.recipes.vae import vae_digits
 from minilib.weights import load_weights, save_weights
 
 RECIPES = {

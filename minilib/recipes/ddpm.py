@@ -29,8 +29,8 @@ from minilib.models.classifier import accuracy
 from minilib.nets.unet import UNet
 from minilib.nets.unet_blocks import ScaleShift, UNetConfig
 from minilib.recipes.captioned import SCENES
+from minilib.recipes.digits.scores import fd_from_data, feature_network
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data, feature_network
 
 LINEAR, COSINE = Schedule(linear_beta()), Schedule(cosine_beta())
 

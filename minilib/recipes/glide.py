@@ -32,7 +32,6 @@ from minilib.models.glide import (
 )
 from minilib.nets.unet_blocks import (
     ScaleShift,
-    SpatialAttention,
     UNetConfig,
     block_down,
     block_up,
@@ -47,7 +46,6 @@ from minilib.recipes.captioned import (
     portrait_tokens,
     scene_tokens,
     some_prompts,
-    swapped_sides,
     tokenised,
 )
 from minilib.recipes.ddpm import LINEAR
@@ -217,41 +215,6 @@ glide_portraits_inpaint = Recipe(
 )
 
 
-def small_reader(by_words: bool) -> GLIDE:
-    """A tiny GLIDE of pairs, which sees words or the caption's last vector only."""
-    sizes = reader(len(portrait_tokens()), width=16)
-    attend = sizes.unet.attend if by_words else SpatialAttention
-    return GLIDE(replace(sizes, unet=replace(sizes.unet, patch=4, attend=attend)))
-
-
-def caption_gain(model: GLIDE, x_0: Tensor, tokens: Tensor) -> Tensor:
-    """By how much captions (N, L) lessen the error of x_0 (N, C, H, W), in the mean of
-    four steps: (N,).
-    """
-    gain, generator = torch.zeros(len(x_0)), torch.Generator().manual_seed(0)
-    for step in (200, 400, 600, 800):
-        t = torch.full((len(x_0),), step)
-        x_t = LINEAR.noisy(x_0, t, torch.randn(x_0.shape, generator=generator))
-        for sign, y in ((1, null_captions(tokens)), (-1, tokens)):
-            error = (runtime.in_blocks(model, x_t, t, y) - x_0).square()
-            gain += sign * error.flatten(1).mean(dim=1) / 4
-    return gain
-
-
-def score_caption_gap(model: GLIDE, x: Tensor, texts: list[str]) -> dict[str, float]:
-    """How much captions of two people help, and how often more than with left and right
-    exchanged: 0.5 is luck.
-    """
-    tokens = portrait_tokens().encode(texts)
-    own, other = (
-        caption_gain(model, pictures, tokens) for pictures in (x, swapped_sides(x))
-    )
-    return {
-        "caption_gain": float(own.mean()),
-        "told_apart": float((own > other).float().mean()),
-    }
-
-
 # ---------- scenes ----------
 
 
@@ -268,6 +231,27 @@ def enlarge(model: GLIDE, small: Tensor, noise: Tensor, tokens: Tensor) -> Tenso
     return draw_conditional(
         with_condition(model, grow(small)), noise, tokens, w=1.0, steps=10
     )
+
+
+def sample_enlarged(
+    model: GLIDE,
+    n: int,
+    generator: torch.Generator,
+    y: Tensor | None = None,
+    *,
+    image: Tensor | None = None,
+) -> Tensor:
+    """n scenes (n, 3, 32, 32) of captions y (n, L): small pictures `image` (n, 3, 16,
+    16) made larger, which need no caption; or those that glide_scenes draws, by default
+    of test captions.
+    """
+    noise = torch.randn(n, 3, 32, 32, generator=generator)
+    if image is not None:
+        y = scene_tokens().encode([""] * n) if y is None else y
+        return runtime.in_blocks(partial(enlarge, model), image, noise, y)
+    y = some_prompts(captioned_scenes, scene_tokens, n) if y is None else y
+    small = load_pretrained(glide_scenes.model(), "glide_scenes").to(runtime.device())
+    return runtime.in_blocks(partial(draw_scenes, small, model), noise, y)
 
 
 def score_enlarged(model: GLIDE) -> dict[str, float]:
@@ -292,6 +276,8 @@ upsample_scenes = Recipe(
     quick=100,
     full=1_000,
     score=score_enlarged,
+    sample=sample_enlarged,
+    tokenizer=scene_tokens,
     batch_size=32,
     lr=2e-3,
     betas=(0.9, 0.99),

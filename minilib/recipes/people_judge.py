@@ -38,7 +38,9 @@ def score_judge(model: AttributeJudge) -> dict[str, float]:
     people += attributes.draw(1_000, 3, "test", "personas")
     found = judged(model, render(people, "personas", model.size))
     shown = [attributes.seen(person, "personas", model.size) for person in people]
-    return {name: row.right for name, row in error_table(found, shown).items()}
+    table = error_table(found, shown)
+    score = {"right": table.pop("all").right}
+    return score | {f"right_{name}": row.right for name, row in table.items()}
 
 
 def judge_of(size: int, name: str) -> Recipe:

@@ -74,12 +74,31 @@ class WordTokenizer:
         return tokens
 
     def known(self, word: str, text: str) -> int:
-        """The token of a word. Raises ValueError where there is none, or none that
-        training has seen.
+        """The token of a word of a text. Raises ValueError where there is none, or none
+        that training has seen.
         """
         if word not in self.token or word in self.unheard:
-            raise ValueError(f"unknown word {word!r} in {text!r}: {self.hint(word)}")
+            self.require_known(text)
         return self.token[word]
+
+    def require_known(self, text: str) -> None:
+        """Raise ValueError that names all words of a text that are not known, each with
+        the nearest that are.
+        """
+        allowed = {*self.STOPS, *self.token} - {*self.unheard}
+        unknown = [word for word in dict.fromkeys(split(text)) if word not in allowed]
+        hints = {word: self.hint(word) for word in unknown}
+        if len(unknown) == 1:
+            raise ValueError(
+                f"unknown word {unknown[0]!r} in {text!r}: {hints[unknown[0]]}"
+            )
+        if unknown:  # "did you mean" sorts before "it knows", which lists all words
+            each = [
+                " and ".join(repr(word) for word in unknown if hints[word] == hint)
+                + f" ({hint})"
+                for hint in sorted(set(hints.values()))
+            ]
+            raise ValueError(f"unknown words in {text!r}: {', '.join(each)}")
 
     def heard(self) -> list[str]:
         """The words that captions may hold, by alphabet."""

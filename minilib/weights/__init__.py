@@ -45,6 +45,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        require_place(path, error)
         raise cannot_write(path, error) from error
 
 
@@ -63,18 +64,40 @@ def cannot_write(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, reason)
 
 
+def require_place(path: Path, error: OSError) -> None:
+    """Raise OSError that says what to do instead, where the error is not the disk's but
+    the place's: `path` is a folder, lies in a file, or may not be written.
+    """
+    in_the_way = [p for p in path.parents if os.path.lexists(p) and not p.is_dir()]
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
+        mend = f"it is a folder: name a file in it, such as {path / 'NAME'}"
+    elif in_the_way:
+        mend = f"{in_the_way[0]} is a file: choose a folder"
+    elif error.errno == errno.ENAMETOOLONG:
+        mend = "shorten the name"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        mend = "choose another folder"
+    else:
+        return
+    raise OSError(
+        error.errno,
+        f"cannot write {path}: {error.strerror}. Nothing was changed; {mend}",
+    ) from error
+
+
 def require_writable(path: str | Path) -> None:
     """Raise now what `write_atomically` would raise later, where `path` is a folder or
     its folder takes no file.
     """
     path = Path(path)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         beside(path).touch()
         beside(path).unlink()
     except OSError as error:
+        require_place(path, error)
         raise cannot_write(path, error) from error
 
 

@@ -26,7 +26,7 @@ from minilib.data import digits
 from minilib.diffusion.loss import simple_loss
 from minilib.diffusion.sampling import denoiser, dpm_solver, last
 from minilib.diffusion.schedule import EPS, Prediction, Schedule, linear_beta, trailing
-from minilib.recipes.scores import fd_from_data
+from minilib.recipes.digits.scores import fd_from_data
 from minilib.train import fit, shuffled
 from tests.bench.models import Diffusers
 

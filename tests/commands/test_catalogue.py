@@ -6,16 +6,26 @@ import sys
 
 import pytest
 
-from minilib import recipes
-from minilib.commands.catalogue import CATALOGUE, known
+from minilib import recipes, weights
+from minilib.commands.catalogue import CATALOGUE, budgets, known
+from minilib.commands.drawing import takes
 
 
 def test_the_catalogue_is_what_the_recipes_are():
     assert list(CATALOGUE) == list(recipes.RECIPES)
     for name, recipe in recipes.RECIPES.items():
         source = "prompt" if recipe.tokenizer else "class" if recipe.classes else ""
+        if recipe.sample and "image" in takes(recipe):
+            source += ", image"
         expected = (recipe.sample and (source or "nothing")) or ""
-        assert CATALOGUE[name] == (recipe.quick, recipe.full, expected)
+        assert CATALOGUE[name] == expected
+
+
+def test_the_budgets_are_those_of_the_recipes(monkeypatch):
+    for name, recipe in recipes.RECIPES.items():
+        assert budgets(name) == (f"{recipe.quick:,}", f"{recipe.full:,}")
+    monkeypatch.setattr(weights, "names", list)
+    assert budgets("ae_digits") == ("-", "-")
 
 
 def test_a_wrong_name_is_told_the_nearest():

@@ -48,11 +48,28 @@ def test_list_of_one_shows_its_card_and_a_command_that_is_one(name):
     )
 
 
-def test_the_words_that_a_prompt_may_hold_are_listed():
-    text = " ".join(listing.about("glide_portraits").split())
-    assert "wearing, white, with, yellow" in text
-    assert " left," not in text
-    assert " left," in " ".join(listing.about("glide_scenes").split())
+@pytest.mark.parametrize(
+    "name", [name for name, source in CATALOGUE.items() if "prompt" in source]
+)
+def test_the_words_that_a_prompt_may_hold_are_listed_by_kinds(name):
+    tokenizer = recipes.get(name).tokenizer()
+    found = listing.words(name)
+    each = [word for said in found.values() for one in said for word in one.split()]
+    assert set(each) == {word for word in tokenizer.heard() if word.isalnum()}
+    assert not set(found.popitem()[1]) & {"red", "hat", "circle"}  # of what is left
+    lines = listing.about(name).splitlines()
+    for kind, said in found.items():
+        assert any(line.startswith(f"  {kind:<14}{said[0]}") for line in lines)
+    assert max(map(len, lines)) <= 88
+
+
+def test_the_kinds_of_words():
+    people, scenes = listing.words("glide_portraits"), listing.words("glide_scenes")
+    assert people["mood"] == ["happy", "smiling", "sad", "frowning"]
+    assert people["hair length"] == ["short", "long"]
+    assert "left" not in people["other"]
+    assert scenes["place"][:2] == ["left of", "right of"]
+    assert scenes["size"] == ["small", "medium", "large"]
 
 
 def test_a_recipe_without_weights_says_so(monkeypatch):

@@ -2,16 +2,24 @@
 
 import dataclasses
 import re
+import shlex
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from minilib import recipes, weights
 from minilib.__main__ import main
 from minilib.commands import drawing
+from minilib.models.glide import null_captions
+from minilib.plot import tile
+from minilib.recipes.captioned import captioned_scenes, scene_tokens
+from minilib.recipes.glide import draw_scenes
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -100,10 +108,16 @@ def test_an_ending_of_no_picture_is_refused(here, asked, refused, name):
 
 
 def test_what_cannot_be_written_is_refused(here, asked, refused):
-    (here / "folder.png").mkdir()
+    (here / "folder").mkdir()
     (here / "file").write_text("in the way")
-    for path in ("folder.png", "file/a.png"):
-        assert "cannot write" in refused("ddpm_digits", "--out", path)
+    for more in ([], ["--each"]):
+        assert refused("ddpm_digits", "--out", "folder", *more) == (
+            "cannot write folder: Is a directory. Nothing was changed; it is a folder: "
+            f"name a file in it, such as {Path('folder', 'NAME')}"
+        )
+    assert "Nothing was changed; file is a file: choose a folder" in refused(
+        "ddpm_digits", "--out", "file/a.png"
+    )
     assert not asked
     assert files(here) == ["file"]
 
@@ -111,16 +125,53 @@ def test_what_cannot_be_written_is_refused(here, asked, refused):
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ("ae_digits --steps 5", "'ae_digits' has no use for --steps; these have: ddpm"),
-        ("cgan_digits --guidance 2", "'cgan_digits' has no use for --guidance; these"),
-        ("ddpm_digits --image a.png", "--image and --mask belong together"),
         (
-            "glide_portraits --image a.png --mask a.png",
-            "has no use for --image; these have: glide_portraits_inpaint",
+            "ae_digits --steps 5",
+            "'ae_digits' has no use for --steps: beside --count, --seed and where to "
+            "write it takes nothing. These take --steps: ddpm_digits, ",
+        ),
+        (
+            "dae_digits --steps 5",
+            "'dae_digits' has no use for --steps",
+        ),
+        (
+            "cgan_digits --guidance 2",
+            "'cgan_digits' has no use for --guidance: beside --count, --seed and where "
+            "to write it takes --class. These take --guidance: ",
+        ),
+        (
+            "ddpm_digits --image a.png",
+            "takes --class, --steps, --guidance. These take --image: "
+            "glide_portraits_inpaint, upsample_scenes\n",
+        ),
+        (
+            "upsample_scenes --image black.png --mask black.png",
+            "it takes PROMPT, --image. These take --mask: glide_portraits_inpaint\n",
+        ),
+        (
+            "ae_digits 'a red hat'",
+            "no use for PROMPT: beside --count, --seed and where to write it takes "
+            "nothing. These take PROMPT: glide_portraits, ",
+        ),
+        (
+            "glide_portraits_inpaint --image black.png",
+            "--image and --mask belong together",
+        ),
+        (
+            "glide_portraits_inpaint --mask black.png",
+            "--image and --mask belong together",
         ),
         (
             "glide_portraits_inpaint --image no.png --mask no.png",
-            "no.png cannot be read as a picture",
+            "no.png is not there: name the file of a picture",
+        ),
+        (
+            "upsample_scenes --image folder",
+            "folder is a folder: name the file of a picture",
+        ),
+        (
+            "upsample_scenes --image words.txt",
+            "words.txt cannot be read as a picture",
         ),
         (
             "glide_portraits_inpaint --image black.png --mask black.png",
@@ -130,7 +181,9 @@ def test_what_cannot_be_written_is_refused(here, asked, refused):
 )
 def test_what_a_recipe_has_no_use_for_is_refused(here, asked, refused, told, says):
     Image.new("RGB", (16, 16)).save(here / "black.png")
-    assert says in refused(*told.split())
+    (here / "folder").mkdir()
+    (here / "words.txt").write_text("a red hat")
+    assert says in f"{refused(*shlex.split(told))}\n"
     assert not asked
 
 
@@ -184,6 +237,56 @@ def test_the_inpainter_repaints_the_hole_and_leaves_the_rest():
     assert not torch.equal(*drawn)
 
 
+@pytest.fixture(scope="module")
+def upsampler():
+    return weights.load_pretrained(
+        recipes.get("upsample_scenes").model(), "upsample_scenes"
+    )
+
+
+def enlarged(model, n, y=None, seed=0, **options):
+    draw = torch.Generator().manual_seed(seed)
+    return recipes.get("upsample_scenes").sample(model, n, draw, y, **options)
+
+
+def test_a_picture_is_enlarged_with_and_without_its_caption(upsampler):
+    x, texts = captioned_scenes(8, 3, "test", "long")
+    small, tokens = F.avg_pool2d(x, 2), scene_tokens().encode(texts)
+    told, untold = (enlarged(upsampler, 8, y, image=small) for y in (tokens, None))
+    assert torch.equal(told, enlarged(upsampler, 8, tokens, image=small))
+    assert not torch.equal(told, enlarged(upsampler, 8, tokens, seed=1, image=small))
+    null = null_captions(tokens)
+    assert torch.equal(untold, enlarged(upsampler, 8, null, image=small))
+    assert not torch.equal(told, untold)
+    bilinear = F.interpolate(small, scale_factor=2, mode="bilinear")
+    for y in (told, untold):
+        assert y.shape == x.shape
+        assert (y - x).square().mean() < (bilinear - x).square().mean() * 0.8
+
+
+def test_without_a_picture_what_glide_scenes_draws_is_enlarged(upsampler):
+    texts = captioned_scenes(2, 1, "test")[1]
+    tokens = scene_tokens().encode(texts)
+    base = weights.load_pretrained(recipes.get("glide_scenes").model(), "glide_scenes")
+    noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = draw_scenes(base, upsampler, noise, tokens)
+    assert torch.equal(enlarged(upsampler, 2, tokens), expected)
+    assert torch.equal(enlarged(upsampler, 2), expected)  # by default the test captions
+
+
+def test_enlarging_from_the_command_line(here, capsys):
+    scene = captioned_scenes(1, 3, "test", "long")[0]
+    Image.fromarray(tile(F.avg_pool2d(scene, 2), columns=1)).save(here / "small.png")
+    told = ["--image", "small.png", "--count", "1"]
+    assert main(["sample", "upsample-scenes", *told]) == 0
+    assert "drawing 1 pictures" in capsys.readouterr().err
+    with Image.open(here / "upsample_scenes.png") as drawn:
+        large = torch.from_numpy(np.array(drawn)) / 127.5 - 1
+    assert large.shape == (32, 32, 3)
+    assert (large.permute(2, 0, 1) - scene[0]).square().mean() < 0.05
+
+
 @pytest.mark.parametrize(
     "name", ["ddpm_digits", "ddpm_scenes", "glide_portraits", "glide_portraits_inpaint"]
 )
@@ -230,6 +333,10 @@ def test_guidance_of_digits_moves_away_from_the_unconditional():
 
 
 def test_words_of_other_pictures_are_refused(refused):
-    says = refused("glide-portraits", "a happy person left of a sad person")
-    assert "unknown word 'left'" in says
+    says = refused("glide-portraits", "a happy persen left of a sad person")
+    assert "'persen' (did you mean 'person' or 'green' or 'purple'?)" in says
+    assert "'left' (" in says
+    assert says.endswith(" – all words: python -m minilib list glide_portraits")
+    says = refused("glide-portraits", "a blu hat, " * 20)  # it is too long, too
+    assert "unknown word 'blu' in" in says
     assert "did you mean 'two'?" in refused("glide-scenes", "2 red circles")

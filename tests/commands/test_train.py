@@ -3,6 +3,7 @@ import dataclasses
 import json
 import re
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from minilib import recipes, runtime, train, weights
 from minilib.__main__ import main
+from minilib.commands import training
 from minilib.data import digits
 from minilib.models.autoencoder import reconstruction_loss
 from minilib.train import loop
@@ -98,6 +100,42 @@ def test_resume_takes_its_steps_from_the_checkpoint(here, cheap, monkeypatch, ca
     assert "along a cosine of all steps" in said
 
 
+def test_resume_takes_its_seed_from_the_checkpoint(here, cheap, capsys):
+    assert run("--steps", 4, "--seed", 7) == 0
+    whole = (here / "run" / "ae_digits.safetensors").read_bytes()
+    for path in (here / "run").iterdir():
+        path.unlink()
+    cheap(loss=stopping_loss(2))
+    assert run("--steps", 4, "--seed", 7) == 130
+    assert run("--resume") == 0
+    assert (here / "run" / "ae_digits.safetensors").read_bytes() == whole
+    assert card(here / "run")["seed"] == 7
+    # the one that is asked for is compared
+    capsys.readouterr()
+    assert run("--resume", "--seed", 0) == 2
+    assert "another run (seed: 7 there, 0 here)" in capsys.readouterr().err
+
+
+def test_another_run_is_known_before_its_data_are_made(here, cheap, capsys):
+    assert run("--steps", 4) == 0
+    cheap(data=None)
+    assert run("--resume", "--steps", 5) == 2
+    assert "steps: 4 there, 5 here" in last_line(capsys)[1]
+
+
+def test_previews_of_a_resumed_run_have_its_seed(here, cheap):
+    seen = []
+
+    def sample(model, n, generator):
+        seen.append(generator.initial_seed())
+        return torch.zeros(n, 1, 28, 28)
+
+    cheap(loss=stopping_loss(2), sample=sample)
+    assert run("--no-score", "--steps", 4, "--seed", 7) == 130
+    assert run("--no-score", "--resume", "--preview", 3) == 0
+    assert seen == [7, 7]
+
+
 def test_resume_without_a_checkpoint_takes_the_budget(here, cheap):
     assert run("--resume") == 0
     assert card(here / "run")["steps"] == 3
@@ -164,16 +202,27 @@ def test_ctrl_c_anywhere_else_is_one_line(here, cheap, capsys, command):
 # ---------- the score ----------
 
 
-def test_that_it_scores_is_said_after_the_weights_are_whole(here, cheap, capsys):
-    said = []
+def test_that_it_scores_is_said_after_the_weights_are_whole(
+    here, cheap, capsys, monkeypatch
+):
+    said, clocks = [], []
+
+    @contextmanager
+    def clock(what):
+        clocks.append(what)
+        yield
+        clocks.append("over")
 
     def score(model):
+        assert clocks == ["scoring"]
         said.append(capsys.readouterr())
         weights.load_weights(model, here / "run" / "ae_digits.safetensors")
         return {"mse": 0.5}
 
     cheap(score=score)
+    monkeypatch.setattr(training, "clock", clock)
     assert run() == 0
+    assert clocks == ["scoring", "over"]
     assert said[0].out.startswith("wrote ")
     assert said[0].err.splitlines()[-1].startswith(f"scoring on {runtime.device()}")
     assert last_line(capsys)[1] == "scored: mse 0.5"

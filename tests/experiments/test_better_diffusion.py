@@ -130,3 +130,18 @@ def test_walks_start_from_the_same_noise():
     assert torch.allclose(*one_step, atol=1e-5)  # the last step adds no noise
     other = parts.drawn("ddpm_digits", "DDIM", 1, 1, 2)
     assert not torch.allclose(one_step[0], other, atol=1e-2)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_training(monkeypatch):
+    right, calls = parts.simple_loss, []
+
+    def spoilt(*arguments, **options):
+        calls.append(0)
+        loss = right(*arguments, **options)
+        # finite, and its slope is not
+        return loss + 0 * (loss * 0).sqrt() if len(calls) == 3 else loss
+
+    monkeypatch.setattr(parts, "simple_loss", spoilt)
+    with pytest.raises(FloatingPointError, match=r"the gradient .* from step 2 on"):
+        parts.trained.__wrapped__("base", 0, Size.LIVE)
+    assert len(calls) == 3

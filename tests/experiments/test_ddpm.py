@@ -128,3 +128,18 @@ def test_rising_steps_miss_less_than_equal_ones() -> None:
 @pytest.mark.parametrize("one", [ddpm.DDPM_1, ddpm.DDPM_2], ids=lambda one: one.id)
 def test_a_cheap_experiment_has_the_parts_that_it_measures(one) -> None:
     assert one.measure(0, Size.LIVE).keys() == {part.name for part in one.parts}
+
+
+def test_points_that_are_not_finite_end_the_training() -> None:
+    steps = []
+
+    def data(n: int, g: torch.Generator) -> torch.Tensor:
+        steps.append(0)
+        return torch.full((n, 2), math.nan if len(steps) == 3 else 0.5)
+
+    def loss(model: torch.nn.Module, x: torch.Tensor, *, draw: object) -> torch.Tensor:
+        return model(x).square().mean()
+
+    with pytest.raises(FloatingPointError, match="the loss is not finite from step 2 "):
+        ddpm_worlds.train_points(torch.nn.Linear(2, 2), loss, data, seed=0, steps=5)
+    assert len(steps) == 3

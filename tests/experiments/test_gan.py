@@ -120,6 +120,23 @@ def test_each_turn_moves_its_own_player(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(first, end, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("loss", "whose"),
+    [("log_loss", "discriminator's"), ("non_saturating_loss", "generator's")],
+)
+def test_numbers_that_are_not_finite_end_the_turns(monkeypatch, loss, whose):
+    right, calls = getattr(gan, loss), []
+
+    def spoilt(*outputs):
+        calls.append(0)
+        return right(*outputs) * (float("nan") if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(gan, loss, spoilt)
+    with pytest.raises(FloatingPointError, match=f"the {whose} loss .* from step 2 on"):
+        list(gan.take_turns(0, 5))
+    assert len(calls) == 3
+
+
 def test_gan_2_measures_its_parts():
     few = SimpleNamespace(pick=lambda **sizes: 2)
     measured = gan.GAN_2.measure(0, few)

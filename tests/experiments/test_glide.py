@@ -8,7 +8,19 @@ from minilib.data.portraits.captions import read
 from minilib.data.portraits.checker import recognise
 from minilib.experiments import glide
 from minilib.experiments.experiment import Size
-from minilib.recipes.captioned import captioned_portraits
+from minilib.experiments.glide_parts import (
+    caption_gain,
+    score_caption_gap,
+    small_reader,
+    train_on_pairs,
+)
+from minilib.nets.unet_blocks import SpatialAttention
+from minilib.recipes.captioned import (
+    captioned_portraits,
+    coloured_pairs,
+    portrait_tokens,
+    swapped_sides,
+)
 from minilib.text.words import END
 
 
@@ -124,6 +136,34 @@ def test_repainting_is_shown_only_where_no_known_pixel_changes(monkeypatch, spoi
     assert (found[glide.UNCHANGED] > 0) is spoilt
 
 
+def knows(x):
+    """A network that answers x when it is told any caption, and nothing otherwise."""
+    return lambda x_t, t, tokens: x * (tokens[:, 1] != END).view(-1, 1, 1, 1)
+
+
+def test_a_caption_lessens_the_error_of_what_it_tells():
+    x, texts = coloured_pairs(6, 0, "test")
+    tokens = portrait_tokens().encode(texts)
+    assert torch.allclose(
+        caption_gain(knows(x), x, tokens), x.square().flatten(1).mean(dim=1)
+    )
+    assert not caption_gain(lambda x_t, t, tokens: 0 * x_t, x, tokens).any()
+    conditional = score_caption_gap(knows(x), x, texts)
+    assert conditional["told_apart"] == 1
+    assert conditional["caption_gain"] == pytest.approx(float(x.square().mean()))
+    assert score_caption_gap(knows(swapped_sides(x)), x, texts)["told_apart"] == 0
+
+
+def test_the_arms_of_the_comparison_differ_in_their_attention_alone():
+    torch.manual_seed(0)
+    words, vector = small_reader(True), small_reader(False)
+    assert {name for name in words.state_dict() if name not in vector.state_dict()} == {
+        name for name in words.state_dict() if ".words." in name
+    }
+    assert vector.state_dict().keys() < words.state_dict().keys()
+    assert type(vector.encoder.middle[1]) is SpatialAttention
+
+
 def test_words_and_vector_are_scored_on_the_same_pairs(monkeypatch):
     """A network that ignores captions gains nothing by them and tells nothing apart."""
     trained = []
@@ -141,7 +181,7 @@ def test_words_and_vector_are_scored_on_the_same_pairs(monkeypatch):
 
 
 def test_training_on_pairs_gives_two_networks_that_differ_in_their_attention():
-    words, vector = (glide.train_on_pairs(by_words, 0, 1) for by_words in (True, False))
+    words, vector = (train_on_pairs(by_words, 0, 1) for by_words in (True, False))
     extra = words.state_dict().keys() - vector.state_dict().keys()
     assert extra == {name for name in words.state_dict() if ".words." in name}
     assert extra

@@ -69,6 +69,14 @@ def test_climbing_reaches_the_posterior(bench):
     assert kls[-1].max() < 1e-3 < kls[0].min()
 
 
+def test_a_climb_that_falls_off_says_at_which_step(bench):
+    model, x = bench
+    with pytest.raises(FloatingPointError, match="the ELBO is not finite from step 0 "):
+        vae_parts.climb(model, x[:4] * float("nan"), steps=5)
+    with pytest.raises(FloatingPointError, match="the ELBO is not finite from step 1 "):
+        vae_parts.climb(model, x[:4], steps=5, lr=1e200)
+
+
 def test_unequal_sees_a_step_that_is_not_paid_for():
     bounds = torch.tensor([[-9.0], [-6.0], [-5.0]])
     assert vae_parts.unequal(bounds, -bounds) == 0

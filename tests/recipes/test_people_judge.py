@@ -21,16 +21,20 @@ def noise(*shape):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("split", "move"), [("test", 0), ("test", 5), ("held_out", 0)])
-def test_of_fresh_people_almost_every_claim_is_judged_right(judge, split, move):
+@pytest.mark.parametrize(
+    ("split", "move", "share"),
+    [("test", 0, 0.995), ("held_out", 0, 0.995), ("test", 5, 0.99)],
+)
+def test_of_fresh_people_almost_every_claim_is_judged_right(judge, split, move, share):
+    """Worst are beards of the skin's own colour, and of moved people those and bobs."""
     people = draw(400, 7, split, move=move)
     found = judged(judge, render(people, size=32))
     right = claims_right(found, [caption(person, size=32) for person in people])
-    assert right["claims"] >= 0.995
-    assert min(right.values()) >= 0.96
     table = error_table(found, [seen(person, size=32) for person in people])
-    assert table["all"].right >= 0.995
-    assert min(row.right for row in table.values()) >= 0.96
+    assert right["claims"] >= share
+    assert table["all"].right >= share
+    assert min(row.right for row in table.values()) >= 0.95
+    assert table["clothing_colour"].right == table["background"].right == 1
 
 
 def test_what_is_hidden_is_not_told(judge):
@@ -47,17 +51,45 @@ def test_what_is_hidden_is_not_told(judge):
     assert named <= 0.01 * hidden
 
 
-@pytest.mark.parametrize("worse", [
-    lambda x: x + 0.1 * noise(*x.shape),
-    lambda x: F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear"),
-    lambda x: 0.9 * x + 0.05,
-])  # fmt: skip
+def test_at_64_pixels_eyes_smiles_and_frowns_are_judged_too():
+    recipe = recipes.get("people_judge_64")
+    judge = weights.load_pretrained(recipe.model(), recipe.name)
+    people = draw(400, 7, "test")
+    found = judged(judge, render(people))
+    table = error_table(found, [seen(person) for person in people])
+    assert table["all"].right >= 0.995
+    assert table["eyes"].right >= 0.98
+    assert claims_right(found, [caption(p) for p in people])["claims"] >= 0.995
+    assert {"smiling", "frowning"} <= {one["mood"] for one in found}
+
+
+def soft(x):
+    return F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        lambda x: x + 0.1 * noise(*x.shape),
+        lambda x: 0.4 * x + 0.6 * soft(x),
+        lambda x: 0.9 * x + 0.05,
+    ],
+)
 def test_worse_pictures_are_judged_almost_as_well(judge, worse):
     people = draw(300, 9, "test")
     found = judged(judge, worse(render(people, size=32)))
     table = error_table(found, [seen(person, size=32) for person in people])
-    assert table["all"].right >= 0.95
-    assert 1 - table["all"].right - table["all"].unsure <= 0.02
+    assert table["all"].right >= 0.99
+
+
+def test_what_16_pixels_lose_is_missed_alone(judge):
+    """At 16 pixels checks are gone; what is large stays."""
+    people = draw(300, 9, "test")
+    found = judged(judge, soft(render(people, size=32)))
+    table = error_table(found, [seen(person, size=32) for person in people])
+    assert table["clothing"].confused[0][:2] == ("checked shirt", "t-shirt")
+    for name in ("background", "clothing_colour", "hat", "skin"):
+        assert table[name].right >= 0.99
 
 
 def test_noise_and_colour_show_nobody(judge):

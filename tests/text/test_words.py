@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -58,6 +60,22 @@ def test_an_unknown_word_is_named_with_the_nearest_known_ones():
         match=r"unknown word 'zzz' in 'zzz': it knows ,, a, blue, .*, 笑, 脸$",
     ):
         tokenizer.encode(["zzz"])
+
+
+def test_all_unknown_words_are_named_and_the_list_of_known_ones_once():
+    tokenizer = WordTokenizer(TEXTS, 8, {"blue": "green"})
+    text = "gren zzz hst blue qqq zzz."
+    with pytest.raises(ValueError, match=r"^unknown words in ") as raised:
+        tokenizer.encode(["red hat", text])
+    named, known = str(raised.value).split("'zzz' and 'qqq' (it knows ")
+    assert named == (
+        f"unknown words in {text!r}: 'gren' (did you mean 'green' or 'red'?), "
+        "'blue' (did you mean 'green'?), 'hst' (did you mean 'hat'?), "
+    )
+    assert known == "',', a, face, green, hair, hat, red, top, 笑, 脸)".replace("'", "")
+    with pytest.raises(ValueError, match=re.escape(str(raised.value))):
+        tokenizer.require_known(text)
+    tokenizer.require_known("red hat, a green face!")
 
 
 def test_very_many_known_words_are_counted():

@@ -146,7 +146,8 @@ def adapt(person: Person, style: str) -> Person:
     """The person as a style can draw it: what it lacks becomes the plainest value.
     Raises ValueError for an unknown style, or an attribute of no known value.
     """
-    facts, changes = known(style), {}
+    facts = known(style)
+    changes: dict[str, Any] = {}
     for name, has in facts["has"].items():
         value = getattr(person, name)
         if value not in CHANCES[name]:

@@ -187,7 +187,8 @@ def coloured(
     part = parts(style)[name]
     paint = np.zeros_like(part.rgba)
     for coefficient, colour in zip(part.coefficients, colours, strict=True):
-        paint = paint + coefficient * np.float32([[[c]] for c in (*colour, 0)])
+        rgba = np.array([*colour, 0], np.float32)[:, None, None]
+        paint = paint + coefficient * rgba
     return part.rgba + paint
 
 

@@ -9,8 +9,8 @@ import torch
 from minilib import runtime
 from minilib.data import digits
 from minilib.models.vae import VAE, elbo, sample_vae, vae_loss
+from minilib.recipes.digits.scores import fd_from_data
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data
 
 
 def score_vae(model: VAE) -> dict[str, float]:

@@ -15,8 +15,8 @@ from minilib.models.autoencoder import (
     reconstruction_loss,
     sample_fitted_gaussian,
 )
+from minilib.recipes.digits.scores import fd_from_data
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data
 
 
 def sample_autoencoder(

@@ -18,8 +18,8 @@ from minilib.models.denoising import (
     falling_noise,
     walk_down,
 )
+from minilib.recipes.digits.scores import fd_from_data
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data
 from minilib.train import Draw
 
 

@@ -8,8 +8,8 @@ from minilib.models.classifier import (
     accuracy,
     classification_loss,
 )
+from minilib.recipes.digits.scores import fd_from_data
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data
 
 
 def score_classifier(model: DigitClassifier) -> dict[str, float]:

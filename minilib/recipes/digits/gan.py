@@ -16,8 +16,8 @@ from minilib.models.gan import (
     generator_loss,
     sample_gan,
 )
+from minilib.recipes.digits.scores import fd_from_data, feature_network
 from minilib.recipes.recipe import Recipe
-from minilib.recipes.scores import fd_from_data, feature_network
 
 
 def score_gan(model: GAN) -> dict[str, float]:

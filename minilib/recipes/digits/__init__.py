@@ -1,0 +1,1 @@
+"""Recipes of the systems that learn from handwritten digits."""

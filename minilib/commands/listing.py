@@ -25,6 +25,8 @@ MEANINGS = {
     "fd_floor": "distance of real pictures from other real ones: no FD gets below it",
     "mse": "squared error a pixel of rebuilt unseen pictures; less is better",
     "right": "share of what unseen pictures show that is told right; more is better",
+    "perplexity": "how many code words, used alike, would be as diverse; more is better",
+    "bits": "minus the ELBO of unseen pictures, in bits a number; less is better",
     "binding": "share of captions of several things that are all there, each with its "
     "own attributes; more is better",
     "spatial": "share of captions of two things that stand as told; more is better",

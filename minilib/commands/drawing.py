@@ -101,13 +101,13 @@ def wanted_prompt(recipe: Recipe, options: argparse.Namespace) -> list[Tensor]:
         return []
     require_option(recipe, "PROMPT")
     assert recipe.tokenizer is not None
-    tokens = recipe.tokenizer()
+    tokens, prompt = recipe.tokenizer(), " ".join(options.prompt.lower().split())
     try:
-        tokens.require_known(options.prompt)
+        tokens.require_known(prompt)
     except ValueError as error:
         more = f"all words: python -m minilib list {recipe.name}"
         raise ValueError(f"{error} – {more}") from None
-    return [tokens.encode([options.prompt]).expand(options.count, -1)]
+    return [tokens.encode([prompt]).expand(options.count, -1)]
 
 
 def takes(recipe: Recipe) -> dict[str, inspect.Parameter]:

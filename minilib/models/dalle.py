@@ -165,8 +165,14 @@ class DALLE(nn.Module):
 
     def read(self, text: Tensor, image: Tensor, cache: Cache | None = None) -> Tensor:
         """text (B, L) and the first image tokens (B, n) → logits of the next one (B,
-        codes). n may be 0. A cache keeps what was read, for `read_on`.
+        codes). n may be 0. An empty cache keeps what was read, for `read_on`.
         """
+        if cache is not None and cache.length:
+            raise ValueError(
+                f"expected an empty cache, got one that has read {cache.length} tokens: "
+                f"make one with new_cache({len(text)}), or go on with read_on"
+            )
+        require_shape("image tokens", image, (len(text), *image.shape[1:]))
         h = torch.cat([self.embed_text(text), self.embed_image(image)], dim=1)
         return self.next_logits(h, cache)
 

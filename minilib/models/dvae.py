@@ -133,7 +133,9 @@ class DVAE(nn.Module):
         return SHARPNESS * self.encoder(x).to(x.dtype)
 
     def tokens(self, x: Tensor) -> Tensor:
-        """The likeliest code at each place, row by row: long (B, H/4 · W/4)."""
+        """The likeliest code at each place, row by row: long (B, H/4 · W/4).
+        `decode_tokens` reads those of squares.
+        """
         return self.logits(x).argmax(dim=1).flatten(1)
 
     def location(self, y: Tensor) -> Tensor:
@@ -248,6 +250,7 @@ def log_likelihood(model: DVAE, x: Tensor, y: Tensor) -> Tensor:
     """log p(x|y) in nats per number of x (B, 3, H, W) in [-1, 1], given codes y (B,
     codes, h, w): (B,).
     """
+    require_pictures(x)
     log_p = log_logit_laplace(map_pixels(x), model.location(y), model.log_scale)
     # the density of x, of which the mapped pixel is 1/2 - EPSILON times as far from 0
     return log_p.flatten(1).mean(dim=1) + math.log(0.5 - EPSILON)

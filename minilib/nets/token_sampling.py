@@ -44,7 +44,7 @@ def sample_token(
 ) -> Tensor:
     """A token for each row of logits (B, V) → (B,): drawn from the softmax of logits /
     temperature, cut to the top k and then to the top p. At temperature 0 it is the
-    largest.
+    largest, whatever the other two.
 
     Raises ValueError for a temperature below 0, a top_k below 1, a top_p not in (0, 1].
     """

@@ -55,6 +55,7 @@ class BPE:
         text, token = self.tokens[left] + self.tokens[right], len(self.tokens)
         self.tokens.append(text)
         self.merges[pair] = self.token[text] = token
+        self.cache.clear()  # what was encoded may now be shorter
         return token
 
     def encode(self, text: str | bytes) -> list[int]:

@@ -137,7 +137,8 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     texts: dict[Any, str] = {}
     for text, token in found.items():
         if type(token) is not int or not 0 <= token < len(found) or token in texts:
-            taken = f", as {texts[token]!r} has" if token in texts else ""
+            again = isinstance(token, int) and token in texts
+            taken = f", as {texts[token]!r} has" if again else ""
             raise ValueError(
                 f"{path}: {text!r} has the number {token!r}{taken}; expected each from "
                 f"0 to {len(found) - 1} once"

@@ -401,6 +401,12 @@ def test_a_cache_without_a_caption_or_of_another_batch_is_refused():
             model.read_on(some_image(1), model.new_cache(3))
         with pytest.raises(ValueError, match=r"make one with new_cache\(3\)"):
             model.read(TEXT, some_image(1), model.new_cache(6))
+        cache = model.new_cache(len(TEXT))
+        model.read(TEXT, some_image(0), cache)
+        with pytest.raises(ValueError, match="an empty cache, got one that has read"):
+            model.read(TEXT, some_image(0), cache)
+        with pytest.raises(ValueError, match="image tokens of shape"):
+            model.read(TEXT, some_image(1)[:1])
 
 
 def test_settings_that_mean_nothing_are_refused():

@@ -124,3 +124,11 @@ def test_added_merges_are_done():
     assert bpe.add((bpe.token[b"a"], bpe.token[b"b"])) == 259
     assert BPE(bpe.tokens, bpe.merges, bpe.special).encode("ab") == [259]
     assert bpe.tokens[259] == b"ab"
+
+
+def test_a_token_that_is_added_shortens_what_was_encoded_before():
+    bpe = train("he saw the heath", 256 + 3)
+    before = bpe.encode("he")
+    bpe.add((before[0], before[1]))
+    assert bpe.encode("he") == [len(bpe) - 1]
+    assert bpe.decode(bpe.encode("he")) == "he"

@@ -127,6 +127,7 @@ def test_merges_that_are_cut_off_are_refused(folder):
         ('"a": 67', '"a": 275', r"'a' has the number 275; expected each from 0"),
         ('"a": 67', '"a": "67"', r"'a' has the number '67'; expected each from 0"),
         ('"a": 67', '"a": true', r"'a' has the number True"),
+        ('"a": 67', '"a": [67]', r"'a' has the number \[67\]; expected each from 0"),
         ('"a": 67', '"aQ": 67', r"vocab.json lacks 1 of the 256 bytes, such as 'a'"),
         ('"a": 67,', '"a": 67', r"vocab.json is no whole JSON: Expecting ',' delim"),
     ],

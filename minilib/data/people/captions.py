@@ -217,8 +217,8 @@ def phrase_pattern() -> re.Pattern[str]:
 def read(text: str) -> dict[str, str]:
     """What a caption claims: attribute to value, as in `Person`.
 
-    Raises ValueError for words that say nothing about people, and where an attribute
-    gets two values.
+    Raises ValueError for signs and words that say nothing about people, where an
+    attribute gets two values, and for hair that a hat or a bald head doesn't show.
     """
     found: dict[str, str] = {}
     words = plain(text)
@@ -234,7 +234,23 @@ def read(text: str) -> dict[str, str]:
             f"{text!r}: what is meant by {' '.join(rest)!r}? It is no attribute of a "
             "person"
         )
+    require_possible(text, found)
     return {name: found[name] for name in VALUES if name in found}
+
+
+def require_possible(text: str, found: dict[str, str]) -> None:
+    """Raise ValueError unless the text is of words and their signs, and a picture can
+    show all that was found in it.
+    """
+    strange = re.sub(r"[a-zA-Z\s,.;:!?'’-]", "", text)
+    if strange or not re.search("[a-zA-Z]", text):
+        raise ValueError(f"{text!r}: {strange[:1] or text!r} tells nothing of a person")
+    if found.get("hair") == "bald" and "hair_colour" in found:
+        raise ValueError(f"{text!r}: a bald head has no {found['hair_colour']} hair")
+    if ("hat" in found or "hat_colour" in found) and (
+        "hair" in found or "hair_colour" in found
+    ):
+        raise ValueError(f"{text!r}: a hat hides the hair, so say one of the two")
 
 
 def words() -> list[str]:

@@ -151,6 +151,11 @@ def test_prompts_may_be_sloppy():
         ("a person with a purple bob", "'purple'"),
         ("a red bald head", "'red'"),
         ("红头发 of a person", "'of'"),
+        ("红头发", "tells nothing of a person"),
+        ("!!!", "tells nothing of a person"),
+        ("a person with a red hat 🎩", "'🎩' tells nothing of a person"),
+        ("a bald head and red hair", "a bald head has no red hair"),
+        ("long hair and a red cap", "a hat hides the hair"),
     ],
 )
 def test_what_no_person_has_is_refused(text, message):

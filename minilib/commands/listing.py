@@ -25,7 +25,7 @@ MEANINGS = {
     "fd_floor": "distance of real pictures from other real ones: no FD gets below it",
     "mse": "squared error a pixel of rebuilt unseen pictures; less is better",
     "right": "share of what unseen pictures show that is told right; more is better",
-    "perplexity": "how many code words, used alike, would be as diverse; more is better",
+    "perplexity": "how many code words, used alike, were as diverse; more is better",
     "bits": "minus the ELBO of unseen pictures, in bits a number; less is better",
     "binding": "share of captions of several things that are all there, each with its "
     "own attributes; more is better",

@@ -169,8 +169,9 @@ class DALLE(nn.Module):
         """
         if cache is not None and cache.length:
             raise ValueError(
-                f"expected an empty cache, got one that has read {cache.length} tokens: "
-                f"make one with new_cache({len(text)}), or go on with read_on"
+                "expected an empty cache, got one that has read "
+                f"{cache.length} tokens: make one with new_cache({len(text)}), or go "
+                "on with read_on"
             )
         require_shape("image tokens", image, (len(text), *image.shape[1:]))
         h = torch.cat([self.embed_text(text), self.embed_image(image)], dim=1)

@@ -243,7 +243,7 @@ def require_possible(text: str, found: dict[str, str]) -> None:
     show all that was found in it.
     """
     strange = re.sub(r"[a-zA-Z\s,.;:!?'’-]", "", text)
-    if strange or not re.search("[a-zA-Z]", text):
+    if strange or (text.strip() and not re.search("[a-zA-Z]", text)):
         raise ValueError(f"{text!r}: {strange[:1] or text!r} tells nothing of a person")
     if found.get("hair") == "bald" and "hair_colour" in found:
         raise ValueError(f"{text!r}: a bald head has no {found['hair_colour']} hair")

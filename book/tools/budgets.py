@@ -85,21 +85,23 @@ def measure(names: Sequence[str], old: Path | None, tests: bool) -> dict[str, An
 
 
 def table(found: dict[str, Any]) -> str:
-    """A row a chapter, one for all chapters and one for the unit tests."""
+    """A row a chapter, one for all chapters and one for the unit tests. What was not
+    measured is left empty, and so is a sum that lacks a part.
+    """
     now, before = found["now"], found["before"]
-    names = [name for name in now if name.startswith("chapters/")]
-    rows = [(Path(name).stem, before.get(name), now[name]) for name in sorted(names)]
-    measured = [row for row in rows if row[1] is not None]
-    rows.append(
-        ("all chapters", sum(row[1] or 0 for row in measured), sum(r[2] for r in rows))
-    )
-    rows.append(("unit and parity tests", before.get(UNIT), now.get(UNIT, 0.0)))
+    names = sorted(name for name in now if name.startswith("chapters/"))
+
+    def total(side: dict[str, float]) -> float | None:
+        return sum(side[name] for name in names) if {*names} <= {*side} else None
+
+    rows = [(Path(name).stem, before.get(name), now[name]) for name in names]
+    rows.append(("all chapters", total(before), total(now)))
+    rows.append(("unit and parity tests", before.get(UNIT), now.get(UNIT)))
     lines = ["| core-seconds | before | now | ratio |", "|---|---:|---:|---:|"]
     for name, old, new in rows:
-        ratio = f"{new / old:.2f}" if old else ""
-        lines.append(
-            f"| {name} | {f'{old:,.0f}' if old else ''} | {new:,.0f} | {ratio} |"
-        )
+        cells = ["" if side is None else f"{side:,.0f}" for side in (old, new)]
+        ratio = f"{new / old:.2f}" if old and new is not None else ""
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {ratio} |")
     return "\n".join(lines)
 
 

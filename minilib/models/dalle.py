@@ -216,7 +216,7 @@ def dalle_loss(
     return TEXT_WEIGHT * of_text + (1 - TEXT_WEIGHT) * of_image
 
 
-def log_likelihood(model: Model, text: Tensor, image: Tensor) -> Tensor:
+def image_log_likelihood(model: Model, text: Tensor, image: Tensor) -> Tensor:
     """log p(image | text) in nats: text (B, L), image (B, N) → (B,)."""
     _, logits = model(text, image)
     return -F.cross_entropy(logits.transpose(1, 2), image, reduction="none").sum(dim=1)

@@ -14,7 +14,7 @@ from minilib.models.dalle import (
     dalle_loss,
     draw_tokens,
     guided_logits,
-    log_likelihood,
+    image_log_likelihood,
     rerank,
     row_mask,
     similarity,
@@ -212,7 +212,7 @@ def test_log_likelihood_of_all_pictures_together_is_one():
     model = DALLE(config).double()
     every = torch.cartesian_prod(*[torch.arange(2)] * 4)  # (16, 4)
     for text in TEXT:
-        found = log_likelihood(model, text.expand(16, -1), every)
+        found = image_log_likelihood(model, text.expand(16, -1), every)
         assert float(found.exp().sum().detach()) == pytest.approx(1, abs=1e-12)
 
 
@@ -291,7 +291,7 @@ def test_pictures_come_as_often_as_the_model_says():
     text = TEXT[1].expand(n, -1)
     found = draw_tokens(model, text, torch.Generator().manual_seed(0))
     shares = torch.bincount(found @ torch.tensor([8, 4, 2, 1]), minlength=16) / n
-    expected = log_likelihood(model, text[:16], every).exp().detach()
+    expected = image_log_likelihood(model, text[:16], every).exp().detach()
     assert expected.max() > 3 * expected.min()
     assert shares.tolist() == pytest.approx(expected.tolist(), abs=0.012)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
+from minilib.data.meaning import listed
 from minilib.data.people.attributes import draw, values
 from minilib.data.people.captions import FILLERS, UNSAID, captions, phrases, read
 from minilib.data.people.checker import claims_right
@@ -41,14 +42,21 @@ class PeopleTokens(PaddedBPE):
         return super().encode(texts)
 
     def require_known(self, text: str) -> None:
-        """Raise ValueError unless pictures can show what a caption claims."""
-        for name, value in read(text).items():
-            if value not in SEEN.get(name, ()):
-                able = ", ".join(v for v in SEEN.get(name, ()) if v not in UNSAID)
-                raise ValueError(
-                    f"{text!r} says {value!r}, which a person of {SIZE} × {SIZE} "
-                    f"pixels doesn't show as {name}: say {able or 'nothing of it'}"
-                )
+        """Raise ValueError unless pictures can show what a caption claims, which names
+        all that they don't show, and what `read` raises.
+        """
+        unseen = [
+            (name, value)
+            for name, value in read(text).items()
+            if value not in SEEN.get(name, ())
+        ]
+        if unseen:
+            said = listed([repr(value) for _, value in unseen])
+            mend = [f"as {name}: say {shown_as(name)}" for name, _ in unseen]
+            raise ValueError(
+                f"{text!r} says {said}, which a person of {SIZE} × {SIZE} pixels "
+                f"doesn't show {'; '.join(mend)}"
+            )
 
     def heard(self) -> list[str]:
         """The words that captions may hold, by alphabet."""
@@ -58,6 +66,12 @@ class PeopleTokens(PaddedBPE):
             if all(value in SEEN.get(name, ()) for name, value in told.items())
         ]
         return sorted({*FILLERS, *(word for text in said for word in text.split())})
+
+
+def shown_as(name: str) -> str:
+    """The values of an attribute that pictures show and captions may say."""
+    said = [value for value in SEEN.get(name, ()) if value not in UNSAID]
+    return ", ".join(said) or "nothing of it"
 
 
 @cache

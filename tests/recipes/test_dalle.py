@@ -61,7 +61,13 @@ def test_the_vocabulary_is_that_of_the_shipped_weights():
     [
         ("a smiling person", "32 × 32 pixels doesn't show as mood: say grinning"),
         ("a person with closed eyes", "doesn't show as eyes: say nothing of it"),
-        ("a person with a hat of stone", "what is meant by 'hat of stone'"),
+        ("a person with a hat of stone", "meant by 'hat', 'of' and 'stone'"),
+        ("a person with sunglases", "did you mean 'sunglasses' or 'glasses'"),
+        (
+            "a smiling person with closed eyes and black hair",
+            "says 'closed' and 'smiling', which a person of 32 × 32 pixels doesn't "
+            "show as eyes: say nothing of it; as mood: say grinning, surprised",
+        ),
         ("a red cap and a blue cap", "two things of one person"),
         ("a person with " + "a " * 40, "at most 30 fit"),
     ],

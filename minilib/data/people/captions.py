@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from minilib.data.meaning import listed, require_meant
 from minilib.data.people.attributes import (
     VALUES,
     Person,
@@ -61,6 +62,7 @@ GROUPS = (
 )
 # how likely a varied caption keeps a phrase, and tells only one of its two attributes
 KEPT, HALVED = 0.85, 0.1
+SIGNS = r"[a-zA-Z\s,.;:!?'’-]"  # of words, and between them
 FILLERS = frozenset(["a", "an", "and", "in", "on", "person", "wearing", "with"])
 
 
@@ -177,11 +179,6 @@ def phrase(names: tuple[str, ...], told: dict[str, str]) -> str:
     return " ".join(text.split())
 
 
-def listed(words: list[str]) -> str:
-    """ "x, y and z"."""
-    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
-
-
 def pick(options: tuple[str, ...], rng: np.random.Generator | None) -> str:
     """One of the options; without `rng` the first."""
     return options[0 if rng is None else rng.integers(len(options))]
@@ -220,6 +217,7 @@ def read(text: str) -> dict[str, str]:
     Raises ValueError for signs and words that say nothing about people, where an
     attribute gets two values, and for hair that a hat or a bald head doesn't show.
     """
+    require_words(text)
     found: dict[str, str] = {}
     words = plain(text)
     for match in phrase_pattern().finditer(words):
@@ -229,22 +227,23 @@ def read(text: str) -> dict[str, str]:
                     f"{text!r} says two things of one person: {found[name]} and {value}"
                 )
     rest = [w for w in phrase_pattern().sub(" ", words).split() if w not in FILLERS]
-    if rest:
-        raise ValueError(
-            f"{text!r}: what is meant by {' '.join(rest)!r}? It is no attribute of a "
-            "person"
-        )
+    require_meant(text, rest, phrases(), "a person")
     require_possible(text, found)
     return {name: found[name] for name in VALUES if name in found}
 
 
-def require_possible(text: str, found: dict[str, str]) -> None:
-    """Raise ValueError unless the text is of words and their signs, and a picture can
-    show all that was found in it.
+def require_words(text: str) -> None:
+    """Raise ValueError that names all signs of a text that are of no words, and where
+    it has no word at all.
     """
-    strange = re.sub(r"[a-zA-Z\s,.;:!?'’-]", "", text)
+    strange = [repr(sign) for sign in dict.fromkeys(re.sub(SIGNS, "", text))]
     if strange or (text.strip() and not re.search("[a-zA-Z]", text)):
-        raise ValueError(f"{text!r}: {strange[:1] or text!r} tells nothing of a person")
+        nothing = f"{listed(strange or [repr(text)])} tell{'s' * (len(strange) < 2)}"
+        raise ValueError(f"{text!r}: {nothing} nothing of a person")
+
+
+def require_possible(text: str, found: dict[str, str]) -> None:
+    """Raise ValueError unless a picture can show all that was found in a text."""
     if found.get("hair") == "bald" and "hair_colour" in found:
         raise ValueError(f"{text!r}: a bald head has no {found['hair_colour']} hair")
     if ("hat" in found or "hat_colour" in found) and (

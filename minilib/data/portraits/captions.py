@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from minilib.data.meaning import require_meant
 from minilib.data.portraits.drawing import VALUES, Portrait, seen
 
 STYLES = ("long", "short", "sloppy")
@@ -238,12 +239,17 @@ def claims(plain: str, text: str) -> dict[str, str]:
                     )
         left = re.sub(pattern, " ", left)
     unknown = [w for w in left.split() if w not in FILLERS]
-    if unknown:
-        raise ValueError(
-            f"{text!r}: what is meant by {' '.join(unknown)!r}? It is no attribute "
-            "of a portrait"
-        )
+    require_read(text, unknown)
     return found
+
+
+def require_read(text: str, unknown: list[str]) -> None:
+    """Raise ValueError where words of one person are left that claim nothing; where the
+    text holds words that none of its captions can, it names all those.
+    """
+    if unknown:
+        strange = [w for w in re.findall("[a-z]+", text.lower()) if w not in words()]
+        require_meant(text, strange or unknown, words(), "a portrait")
 
 
 def words() -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minilib.data.meaning import require_meant
 from minilib.data.portraits.captions import STYLES, pick
 from minilib.data.scenes.drawing import (
     GROUNDS,
@@ -183,6 +184,7 @@ def understood(part: str, text: str) -> Told:
     """
     found = PHRASE.fullmatch(part)
     if not found:
+        require_words(text)
         raise ValueError(
             f"{text!r}: what is meant by {part!r}? A thing is told like 'a small "
             "striped red circle'"
@@ -199,6 +201,15 @@ def understood(part: str, text: str) -> Told:
         {name: value for name, value in zip(ATTRIBUTES, values, strict=True) if value},
         count,
     )
+
+
+def require_words(text: str) -> None:
+    """Raise ValueError that names all words of a text that no caption of a scene may
+    hold.
+    """
+    known = words()
+    strange = [w for w in re.findall("[a-z0-9]+", text.lower()) if w not in known]
+    require_meant(text, strange, known, "a scene")
 
 
 def words() -> list[str]:

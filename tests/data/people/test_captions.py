@@ -150,8 +150,8 @@ def test_prompts_may_be_sloppy():
         ("red hair and green hair", "red and green"),
         ("a person with a purple bob", "'purple'"),
         ("a red bald head", "'red'"),
-        ("红头发 of a person", "'of'"),
-        ("红头发", "tells nothing of a person"),
+        ("红头发 of a person", "'红', '头' and '发' tell nothing of a person"),
+        ("2 people, 12 hats 🎩🎩", "'2', '1' and '🎩' tell nothing of a person"),
         ("!!!", "tells nothing of a person"),
         ("a person with a red hat 🎩", "'🎩' tells nothing of a person"),
         ("a bald head and red hair", "a bald head has no red hair"),
@@ -161,6 +161,18 @@ def test_prompts_may_be_sloppy():
 def test_what_no_person_has_is_refused(text, message):
     with pytest.raises(ValueError, match=re.escape(message).replace("'\\.", "'.")):
         read(text)
+
+
+def test_all_words_without_a_meaning_are_named_with_the_nearest():
+    with pytest.raises(ValueError, match="what is meant by") as raised:
+        read("a smilng person with a qqq, purpl hair and smilng light")
+    assert str(raised.value).endswith(
+        "what is meant by 'smilng', 'qqq', 'purpl', 'hair' and 'light'? They are no "
+        "attributes of a person: did you mean 'smiling' or 'skin' for 'smilng', "
+        "'purple' for 'purpl', 'red hair' for 'hair' and 'light skin' for 'light'?"
+    )
+    with pytest.raises(ValueError, match=r"of a person: did you mean 'black'\?$"):
+        read("a person with a blak cap")
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,11 @@ def test_pairs_tell_left_from_right(people):
         ("a happy sad person", "two things of one person: happy and sad"),
         ("a person with red hair and green hair", "red and green"),
         ("a purple hair", "'purple'"),
+        ("a red person", "'red'. It is no attribute of a portrait$"),
+        (
+            "a hapy person left of a sd person in the hat",
+            "'hapy' and 'sd'. They .*: did you mean 'happy' for 'hapy' and 'sad' for ",
+        ),
     ],
 )
 def test_what_no_portrait_has_is_refused(text, message):

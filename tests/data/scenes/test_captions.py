@@ -93,6 +93,11 @@ def test_what_no_scene_has_is_refused(text):
         read(text)
 
 
+def test_all_words_that_no_scene_has_are_named_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'smal' and 'sqare'. They .* 'small' for "):
+        read("a smal red circle left of a red sqare")
+
+
 def test_a_place_is_told_of_two_things_only():
     with pytest.raises(ValueError, match="'left of' is understood of two things only"):
         read("two red circles left of a blue star")

@@ -14,8 +14,16 @@ import pytest
 from minilib.diffusion import loss, sampling, schedule
 from minilib.interop import adm as adm_keys
 from minilib.models import clip, noisy_classifier
+from minilib.models.unclip import prior
 from minilib.nets import gpt, layers, unet, unet_blocks, vit
-from tests.parity import reference, test_clip, test_gpt2, test_keys, test_loss
+from tests.parity import (
+    reference,
+    test_clip,
+    test_gpt2,
+    test_keys,
+    test_loss,
+    test_unclip,
+)
 from tests.parity.reference import BAR
 
 
@@ -63,6 +71,10 @@ def clip_model() -> float:
 
 def gpt2() -> float:
     return test_gpt2.gpt_error()
+
+
+def unclip_prior() -> float:
+    return test_unclip.prior_error()
 
 
 def losses() -> float:
@@ -382,6 +394,36 @@ MUTATIONS = {
         "F.cross_entropy(logits, target)",
         clip_model,
     ),
+    "a prior with the approximate GELU": Mutation(
+        layers,
+        "TransformerBlock",
+        "] = nn.GELU",
+        '] = lambda: nn.GELU("tanh")',
+        unclip_prior,
+    ),
+    "a prior whose text sees what is to come": Mutation(
+        prior, "past_and_seen", ".tril()", "", unclip_prior
+    ),
+    "a prior that looks at padding": Mutation(
+        prior, "past_and_seen", "(seen[:, None] | itself)", "(seen > -1)", unclip_prior
+    ),
+    "a prior that answers where the noisy embedding stands": Mutation(
+        prior, "DiffusionPrior", "h[:, -1]", "h[:, -2]", unclip_prior
+    ),
+    "a prior without its last norm": Mutation(
+        prior,
+        "DiffusionPrior",
+        "self.norm(h[:, -1])",
+        "h[:, -1] + 1e-9 * self.norm(h[:, -1])",
+        unclip_prior,
+    ),
+    "a step that comes after the noisy embedding": Mutation(
+        prior,
+        "DiffusionPrior",
+        "torch.cat(vectors, dim=1)",
+        "torch.cat([*vectors[:2], vectors[3], vectors[2], vectors[4]], dim=1)",
+        unclip_prior,
+    ),
     "nats, not bits": Mutation(loss, "vlb_term", " / math.log(2)", "", losses),
 }
 
@@ -425,8 +467,10 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         schedule,
         sampling,
         loss,
+        prior,
     )
-    for module in (*modules, reference, test_clip, test_gpt2, test_keys, test_loss):
+    tests = (reference, test_clip, test_gpt2, test_keys, test_loss, test_unclip)
+    for module in (*modules, *tests):
         for key, value in list(vars(module).items()):
             if value is whole:
                 monkeypatch.setattr(module, key, replacement)
@@ -464,6 +508,7 @@ def test_a_broken_detail_is_found(name, monkeypatch):
         gpt2,
         losses,
         clip_model,
+        unclip_prior,
     ],
 )
 def test_nothing_broken_passes(compare):

@@ -405,7 +405,7 @@ MUTATIONS = {
         prior, "past_and_seen", ".tril()", "", unclip_prior
     ),
     "a prior that looks at padding": Mutation(
-        prior, "past_and_seen", "(seen[:, None] | itself)", "(seen > -1)", unclip_prior
+        prior, "past_and_seen", "| itself)", "| itself | past)", unclip_prior
     ),
     "a prior that answers where the noisy embedding stands": Mutation(
         prior, "DiffusionPrior", "h[:, -1]", "h[:, -2]", unclip_prior

@@ -12,11 +12,11 @@ from minilib.models.autoencoder import principal_components
 from minilib.runtime import require_shape
 
 
-def slerp(u: Tensor, v: Tensor, share: Tensor | float) -> Tensor:
+def slerp_embeddings(u: Tensor, v: Tensor, share: Tensor | float) -> Tensor:
     """From directions u (B, D) a share of the way to v (B, D) along the great circle:
     (B, D) of length 1. The share is a number, or one for each row, (B,).
 
-    Shoemake (1985). Raises ValueError where u and v are opposite, for then no great
+    Slerp: Shoemake (1985). Raises ValueError where u and v are opposite, for then no great
     circle is the shortest.
     """
     require_shape("v", v, u.shape)
@@ -46,7 +46,7 @@ def text_difference(u: Tensor, before: Tensor, after: Tensor, share: float) -> T
     """
     require_shape("before", before, u.shape)
     require_shape("after", after, u.shape)
-    return slerp(u, after - before, share)
+    return slerp_embeddings(u, after - before, share)
 
 
 # ---------- principal components ----------

@@ -8,7 +8,7 @@ from minilib.models.autoencoder import principal_components
 from minilib.models.unclip.embeddings import (
     kept_variance,
     reduced,
-    slerp,
+    slerp_embeddings,
     text_difference,
 )
 
@@ -25,7 +25,7 @@ def angle(a, b):
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_a_walk_is_even_and_stays_on_the_sphere(share):
     u, v = some(50, 0), some(50, 1)
-    w = slerp(u, v, share)
+    w = slerp_embeddings(u, v, share)
     assert torch.allclose(w.norm(dim=1), torch.ones(50, dtype=u.dtype))
     assert torch.allclose(angle(u, w), share * angle(u, v), atol=1e-6)
     assert torch.allclose(angle(w, v), (1 - share) * angle(u, v), atol=1e-6)
@@ -35,30 +35,32 @@ def test_a_quarter_of_a_right_angle():
     u, v = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])
     at = math.pi / 8
     assert torch.allclose(
-        slerp(u, v, 0.25), torch.tensor([[math.cos(at), math.sin(at)]])
+        slerp_embeddings(u, v, 0.25), torch.tensor([[math.cos(at), math.sin(at)]])
     )
 
 
 def test_each_row_may_have_a_share_of_its_own():
     u, v = some(3, 0), some(3, 1)
-    found = slerp(u, v, torch.tensor([0.0, 0.5, 1.0]))
-    expected = [slerp(u, v, share)[i] for i, share in enumerate((0.0, 0.5, 1.0))]
+    found = slerp_embeddings(u, v, torch.tensor([0.0, 0.5, 1.0]))
+    expected = [
+        slerp_embeddings(u, v, share)[i] for i, share in enumerate((0.0, 0.5, 1.0))
+    ]
     assert torch.allclose(found, torch.stack(expected))
 
 
 def test_from_a_direction_to_itself_or_to_one_next_to_it():
     u = some(5).float()
-    assert torch.allclose(slerp(u, u, 0.3), u)
+    assert torch.allclose(slerp_embeddings(u, u, 0.3), u)
     near = F.normalize(u + 1e-6, dim=1)
-    assert slerp(u, near, 0.5).isfinite().all()
+    assert slerp_embeddings(u, near, 0.5).isfinite().all()
 
 
 def test_opposite_directions_and_other_shapes_are_refused():
     u = some(2)
     with pytest.raises(ValueError, match="u and v that are not opposite"):
-        slerp(u, -u, 0.5)
+        slerp_embeddings(u, -u, 0.5)
     with pytest.raises(ValueError, match=r"v of shape \(2, 8\), got \(1, 8\)"):
-        slerp(u, u[:1], 0.5)
+        slerp_embeddings(u, u[:1], 0.5)
 
 
 def test_a_difference_of_words_moves_towards_what_they_add():

@@ -16,8 +16,8 @@ def slerp_embeddings(u: Tensor, v: Tensor, share: Tensor | float) -> Tensor:
     """From directions u (B, D) a share of the way to v (B, D) along the great circle:
     (B, D) of length 1. The share is a number, or one for each row, (B,).
 
-    Slerp: Shoemake (1985). Raises ValueError where u and v are opposite, for then no great
-    circle is the shortest.
+    Slerp: Shoemake (1985). Raises ValueError where u and v are opposite, for then no
+    great circle is the shortest.
     """
     require_shape("v", v, u.shape)
     u, v = F.normalize(u, dim=1), F.normalize(v, dim=1)

@@ -1,0 +1,1 @@
+"""Models that put into words what a picture shows, or answer questions about it."""

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -186,6 +187,28 @@ def require_range(what: str, values: Tensor, low: float, high: float) -> None:
     least, most = values.min().item(), values.max().item()
     if not low <= least <= most <= high:
         raise ValueError(f"expected {what} from {low} to {high}, got {least} to {most}")
+
+
+def require_file(path: str | Path, what: str) -> None:
+    """Raise OSError that says what to give, `what`, where `path` is a folder or not
+    there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name in it {what}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: name {what}")
+
+
+def require_folder(path: str | Path, what: str) -> None:
+    """Raise OSError that says what to give, `what`, where `path` is a file or not
+    there.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise NotADirectoryError(f"{path} is a file, not a folder: name {what}")
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}: name {what}")
 
 
 def require_finite(step: int, what: str, *values: Tensor | None) -> None:

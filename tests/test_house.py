@@ -18,7 +18,7 @@ import pytest
 import minilib
 from book.tools.common import chapters, read_notebook
 from book.tools.sources import library, module_imports, module_name
-from minilib.experiments.stamp import is_guard, is_requirement
+from minilib.experiments.stamp import is_guard, is_requirement, resolved_imports
 
 ROOT = Path(__file__).resolve().parents[1]
 BELOW = {  # a room, and the rooms that it may import from; within one all may
@@ -255,3 +255,36 @@ def test_no_line_of_a_cell_is_cut_off(path: Path) -> None:
     code = [c.source for c in read_notebook(path).cells if c.cell_type == "code"]
     lines = [line for source in code for line in source.splitlines()]
     assert [line for line in lines if len(line) > 88] == []
+
+
+def named_from_afar(module: str) -> set[tuple[str, str]]:
+    """(module, name) of what a module takes of other rooms."""
+    bound = resolved_imports(tree(module), module)
+    found = {(holder, name) for holder, name in bound.values() if name}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            holder, name = bound.get(node.value.id, ("", "own"))
+            if not name:  # of a module that was imported whole
+                found.add((holder, node.attr))
+    return {(holder, name) for holder, name in found if room(holder) != room(module)}
+
+
+def paths_alone(module: str) -> set[str]:
+    """The functions of a module that take a Path, and no text in its place."""
+    return {
+        node.name
+        for node in tree(module).body
+        if isinstance(node, ast.FunctionDef)
+        for argument in (*node.args.args, *node.args.kwonlyargs)
+        if argument.annotation is not None
+        and "Path" in (said := ast.unparse(argument.annotation).split(" | "))
+        and "str" not in said
+    }
+
+
+def test_a_path_that_comes_from_another_room_may_be_a_text() -> None:
+    asked = set().union(*map(named_from_afar, FILES))
+    alone = {(module, name) for module in FILES for name in paths_alone(module)}
+    assert ("minilib.data.folder", "read_picture") in asked
+    assert ("minilib.data.folder", "is_picture") in alone
+    assert not asked & alone

@@ -116,10 +116,20 @@ def test_a_training_checkpoint_is_told_from_weights(tmp_path):
         load_weights(nn.Linear(3, 2), path)
 
 
-@pytest.mark.parametrize("name", ["absent.safetensors", "."])
-def test_a_missing_file_is_named(tmp_path, name):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .*: name weights"):
-        load_weights(nn.Linear(3, 2), tmp_path / name)
+        load_weights(nn.Linear(3, 2), tmp_path / "absent.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*: name one"):
+        read_tensors(f"{tmp_path}/absent.safetensors")
+
+
+def test_a_folder_is_no_file_and_what_it_holds_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r" is a folder: .* `save_weights` wr"):
+        load_weights(nn.Linear(3, 2), tmp_path)
+    saved(tmp_path)
+    for read in (read_tensors, lambda path: load_weights(nn.Linear(3, 2), path)):
+        with pytest.raises(IsADirectoryError, match=r"such as tiny\.safetensors$"):
+            read(f"{tmp_path}")
 
 
 def test_a_path_may_be_a_text(tmp_path):

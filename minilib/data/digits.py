@@ -13,6 +13,7 @@ from torch import Tensor
 
 from minilib.data.idx import read_idx
 from minilib.data.shipped import read_shipped
+from minilib.runtime import require_folder
 
 EMBEDDED = {  # file and SHA-256
     "train": (
@@ -37,7 +38,8 @@ def load(
     SHA-256. With it: the IDX files in that folder under their published names
     (train-images-idx3-ubyte, t10k-labels-idx1-ubyte, …, also with .gz), so that the
     full MNIST, Fashion-MNIST or KMNIST takes the digits' place. Raises ValueError for
-    an unknown split or a damaged file, FileNotFoundError for a missing folder or file.
+    an unknown split or a damaged file, FileNotFoundError for a missing folder or
+    file, NotADirectoryError for a file in a folder's place.
     """
     if split not in EMBEDDED:
         raise ValueError(
@@ -62,10 +64,7 @@ def read_folder(split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The pictures (N, H, H) and labels (N,) of that split in a folder of IDX files,
     uint8.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {folder}: name the one that holds the IDX files"
-        )
+    require_folder(folder, "the one that holds the IDX files")
     images_path = find(folder, f"{PUBLISHED[split]}-images", 3)
     labels_path = find(folder, f"{PUBLISHED[split]}-labels", 1)
     images, labels = read_idx(images_path), read_idx(labels_path)

@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from minilib.runtime import require_folder
+
 
 def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
     """The pictures in a folder, by order of their names: x (N, channels, size, size),
@@ -20,8 +22,8 @@ def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
     become grey. Every format that Pillow reads is one; files that are none are left
     out, with a warning that names them (but for hidden ones), and folders within the
     folder are not entered. Raises FileNotFoundError for a missing folder or one without
-    pictures, ValueError for a picture that cannot be read (naming it), for a size below
-    1, and for channels other than 1 and 3.
+    pictures, NotADirectoryError for a file, ValueError for a picture that cannot be
+    read (naming it), for a size below 1, and for channels other than 1 and 3.
     """
     if channels not in (1, 3):
         raise ValueError(
@@ -30,10 +32,7 @@ def load(path: str | Path, size: int, channels: int = 3) -> Tensor:
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"expected a size of 1 pixel or more, got {size!r}")
     folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {folder}: name the one that holds your pictures"
-        )
+    require_folder(folder, "the one that holds your pictures")
     files = sorted(file for file in folder.iterdir() if file.is_file())
     pictures = [file for file in files if is_picture(file)]
     others = [f.name for f in files if f not in pictures and f.name[0] != "."]
@@ -65,7 +64,7 @@ def is_picture(file: Path) -> bool:
         return False
 
 
-def read_picture(file: Path, size: int, channels: int) -> Tensor:
+def read_picture(file: str | Path, size: int, channels: int) -> Tensor:
     """One picture as (channels, size, size) in [-1, 1]."""
     try:
         with Image.open(file) as picture:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minilib.runtime import require_file
+
 UINT8 = 8
 GZIP = b"\x1f\x8b"  # how a gzip file begins
 
@@ -23,10 +25,12 @@ GZIP = b"\x1f\x8b"  # how a gzip file begins
 def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file of uint8, 1 to 3 dimensions, gzipped if so named.
 
-    Raises ValueError for anything else, naming the file and what is wrong with it.
+    Raises FileNotFoundError or IsADirectoryError where there is no such file, and
+    ValueError for anything else, naming the file and what is wrong with it.
     Memory is only taken for what is as long as the header says.
     """
     path = Path(path)
+    require_file(path, "one in the IDX format, such as train-images-idx3-ubyte")
     content = gunzip(path) if path.suffix == ".gz" else plain(path)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise broken(

@@ -104,7 +104,7 @@ def draws_digits(recipe: Recipe) -> bool:
 
 def train_and_save(
     name: str,
-    folder: Path,
+    folder: str | Path,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -118,9 +118,12 @@ def train_and_save(
     Returns the file's path. `file` is the recipe's name unless given. The weights are
     the averaged ones, in float16. Without a score the card's is empty, and
     `score_saved` adds it. Under torchrun every process trains, and the first one
-    writes and scores.
+    writes and scores. Raises NotADirectoryError where `folder` is a file, ValueError
+    for an unknown name, and what `fit` raises.
     """
-    recipe = get(name)
+    recipe, folder = get(name), Path(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file: choose a folder")
     fitted = recipe.train(steps=steps, seed=seed, **options)
     about = {
         "recipe": recipe.settings(),
@@ -143,11 +146,11 @@ def train_and_save(
     return path
 
 
-def score_saved(name: str, path: Path) -> dict[str, float]:
+def score_saved(name: str, path: str | Path) -> dict[str, float]:
     """Score the very weights that `train_and_save` wrote to `path`, and add that to
-    their card.
+    their card. Raises what `load_weights` raises.
     """
-    recipe = get(name)
+    recipe, path = get(name), Path(path)
     model = load_weights(recipe.model(), path).to(runtime.device())
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     score = {k: round(v, 5) for k, v in recipe.score(model).items()}

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from minilib.runtime import require_file, require_folder
 from minilib.text.bpe import BPE, BYTES, PRINTED, SPECIAL_NAME, Pair
 from minilib.text.pieces import clip_pieces
 
@@ -37,6 +38,7 @@ def unwritten(text: str) -> bytes:
 def save(bpe: BPE, folder: str | Path) -> None:
     """Write vocab.json and merges.txt into a folder, which is made if missing. Other
     libraries read them, for pieces as GPT-2's (not CLIP's, which mark their ends).
+    Raises OSError where it cannot be written.
     """
     texts = [written(data) for data in bpe.tokens]
     for name, token in bpe.special.items():
@@ -44,6 +46,8 @@ def save(bpe: BPE, folder: str | Path) -> None:
     vocabulary = {text: token for token, text in enumerate(texts)}
     lines = ["#version: 0.2", *(f"{texts[a]} {texts[b]}" for a, b in bpe.merges)]
     folder = Path(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file: choose a folder")
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False, indent=0),
@@ -60,6 +64,7 @@ def load(folder: str | Path) -> BPE:
     Raises OSError for a missing file, ValueError for what is wrong in one: which line,
     what was found.
     """
+    require_folder(folder, "the one that holds vocab.json and merges.txt")
     vocabulary = read_vocabulary(Path(folder) / "vocab.json")
     special = {
         text: i for text, i in vocabulary.items() if SPECIAL_NAME.fullmatch(text)
@@ -88,6 +93,7 @@ def load_clip(path: str | Path) -> BPE:
     Raises OSError for a missing file, ValueError for what is wrong in it.
     """
     path = Path(path)
+    require_file(path, "OpenAI's bpe_simple_vocab_16e6.txt.gz")
     lines = read_text(path).splitlines()[: 1 + CLIP_MERGES]
     texts = LETTERS + [f"{letter}</w>" for letter in LETTERS]
     known = {text: i for i, text in enumerate(texts)}

@@ -17,7 +17,7 @@ from minilib.weights import read_tensors
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what a cluster sends
 
 
-def run_of(path: Path) -> dict[str, Any]:
+def run_of(path: str | Path) -> dict[str, Any]:
     """The settings of the run that wrote the checkpoint at `path`, such as "steps".
     Raises ValueError when it is no checkpoint.
     """
@@ -26,14 +26,16 @@ def run_of(path: Path) -> dict[str, Any]:
     return meta["run"]
 
 
-def require_checkpoint(path: Path, meta: dict[str, Any]) -> None:
+def require_checkpoint(path: str | Path, meta: dict[str, Any]) -> None:
     if not {"run", "step", "seconds", "scaler"} <= meta.keys():
         raise ValueError(
             f"{path} is no training checkpoint: choose another path, or delete it"
         )
 
 
-def require_same_run(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
+def require_same_run(
+    path: str | Path, there: dict[str, Any], here: dict[str, Any]
+) -> None:
     """Raise ValueError that says in what the run at `path` is another one."""
     differ = [
         f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"

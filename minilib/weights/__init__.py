@@ -117,9 +117,12 @@ def write_tensors(
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and `meta` of a file that `write_tensors` wrote. Raises
-    CorruptFileError when it is not one.
+    CorruptFileError when it is not one, FileNotFoundError or IsADirectoryError when it
+    is no file at all.
     """
     import safetensors
+
+    require_file(path, "one (.safetensors) that minilib wrote")
 
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -187,7 +190,8 @@ def load_weights(model: M, path: str | Path) -> M:
     """Fill the caller's own `model` from `path`, after checking it against the card
     beside it; evaluation mode.
 
-    Raises FileNotFoundError when there is no such file, CorruptFileError when its card
+    Raises FileNotFoundError when there is no such file, IsADirectoryError when it is a
+    folder, CorruptFileError when its card
     is missing, damaged or of another file, ValueError when it is a training checkpoint
     or has other tensors than the model. On any error the model is as it was.
     """
@@ -217,11 +221,7 @@ def load_weights(model: M, path: str | Path) -> M:
 
 def described(path: Path) -> bytes:
     """The content of a file of weights, if it is the one that its card describes."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}: name weights (.safetensors) that `train` or "
-            "`save_weights` wrote"
-        )
+    require_file(path, "weights (.safetensors) that `train` or `save_weights` wrote")
     content, card_path = path.read_bytes(), path.with_suffix(".json")
     if is_checkpoint(content):
         raise ValueError(
@@ -246,6 +246,19 @@ def described(path: Path) -> bytes:
             "both, or train again"
         )
     return content
+
+
+def require_file(path: str | Path, what: str) -> None:
+    """Raise OSError that says what to give, `what`, where `path` is a folder or not
+    there; of a folder it names what may be meant.
+    """
+    path = Path(path)
+    if path.is_dir():
+        there = sorted(f.name for f in path.glob("*.safetensors"))[:3]
+        such = f", such as {', '.join(there)}" if there else ""
+        raise IsADirectoryError(f"{path} is a folder: name in it {what}{such}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: name {what}")
 
 
 def is_checkpoint(content: bytes) -> bool:

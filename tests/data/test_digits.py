@@ -65,6 +65,8 @@ def test_black_and_white_are_the_ends_of_the_range(tmp_path):
 def test_missing_folder_and_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         digits.load(folder=tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=r"py is a file, .* the IDX files$"):
+        digits.load(folder=__file__)
     fill(tmp_path, "train")
     with pytest.raises(
         FileNotFoundError,

@@ -115,6 +115,8 @@ def test_values_are_exact_where_nothing_is_resized(tmp_path):
 def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         folder.load(tmp_path / "nowhere", 8)
+    with pytest.raises(NotADirectoryError, match=r"py is a file, .* your pictures$"):
+        folder.load(__file__, 8)
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(
         FileNotFoundError,

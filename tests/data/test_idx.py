@@ -55,6 +55,13 @@ def test_idx_round_trip(place, array, zipped):
     assert back.flags.writeable
 
 
+def test_a_folder_and_a_missing_file_are_named(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: name in it one in the"):
+        read_idx(f"{tmp_path}")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*a\.gz: name one"):
+        read_idx(tmp_path / "a.gz")
+
+
 @given(array=arrays, data=st.data())
 def test_idx_truncated_anywhere(place, array, data):
     whole = idx(array)

@@ -325,6 +325,17 @@ def test_weights_are_whole_before_they_are_scored(tiny, tmp_path):
     assert kept | {"score": {"error": 0.25}} | {"seconds": scored["seconds"]} == scored
 
 
+def test_a_folder_and_a_path_may_be_texts(tiny, tmp_path):
+    tiny(score=lambda model: {"error": 0.25})
+    path = recipes.train_and_save("tiny", f"{tmp_path}", score=False, progress=False)
+    assert path == tmp_path / "tiny.safetensors"
+    assert recipes.score_saved("tiny", f"{path}") == {"error": 0.25}
+    with pytest.raises(IsADirectoryError, match=r"name in it .*, such as tiny"):
+        recipes.score_saved("tiny", f"{tmp_path}")
+    with pytest.raises(NotADirectoryError, match="is a file: choose a folder"):
+        recipes.train_and_save("tiny", f"{path}", progress=False)
+
+
 def test_nothing_is_written_where_training_fails(tiny, tmp_path):
     tiny(loss=lambda model, x: squared_error(model, x) * float("nan"))
     with pytest.raises(FloatingPointError, match="not finite from step 0"):

@@ -161,6 +161,18 @@ def test_a_missing_file_is_named(folder, name):
         load(folder)
 
 
+def test_a_file_is_no_folder_and_a_folder_no_file(folder):
+    for wrong in (lambda path: save(load(folder), path), load):
+        with pytest.raises(NotADirectoryError, match=r"merges\.txt is a file"):
+            wrong(f"{folder}/merges.txt")
+    with pytest.raises(FileNotFoundError, match=r"nowhere: name the one that holds v"):
+        load(folder / "nowhere")
+    with pytest.raises(IsADirectoryError, match=r"is a folder: .* bpe_simple_vocab"):
+        load_clip(f"{folder}")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*: name OpenAI's"):
+        load_clip(folder / "nowhere")
+
+
 def test_clips_form_is_read(tiny_clip):
     clip = load_clip(tiny_clip)
     assert len(clip) == 512 + 4 + 2

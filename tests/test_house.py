@@ -288,3 +288,17 @@ def test_a_path_that_comes_from_another_room_may_be_a_text() -> None:
     assert ("minilib.data.folder", "read_picture") in asked
     assert ("minilib.data.folder", "is_picture") in alone
     assert not asked & alone
+
+
+def test_runtime_alone_asks_for_the_memory_and_knows_its_unit() -> None:
+    """`resource` is absent on Windows, and counts in bytes on macOS."""
+    folders = ("book", "minilib", "tests", "findings", "chapters")
+    texts = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".ipynb")
+    }
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    asking = {name for name, text in texts.items() if "ru_maxrss" in text}
+    assert asking - {own, "tests/test_runtime.py"} == {"minilib/runtime.py"}

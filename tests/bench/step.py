@@ -10,6 +10,7 @@ checkout computes in float32, this one in every number format.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import statistics
@@ -17,10 +18,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from minilib.runtime import peak_memory
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("glide_portraits", "adm_digits")
-CHILD = """
-import json, resource, statistics, sys, time
+# of this tree, as another may have no such function
+CHILD = f"import sys\n{inspect.getsource(peak_memory)}"
+CHILD += """
+import json, statistics, time
 import torch
 torch.set_num_threads(1)
 from minilib import recipes
@@ -36,7 +41,7 @@ def batches(step):
     times.append(time.process_time())
     return rows(step)
 torch.manual_seed(0)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = lambda: (peak_memory() or float("nan")) * 1e9 / 2**20  # MiB
 before = peak()
 options = {"lr": recipe.lr, "betas": recipe.betas, "progress": False}
 fitted = fit(recipe.model(), recipe.loss, batches, steps=steps, **options)
@@ -47,7 +52,9 @@ print(json.dumps({"step": step, "peak": peak() - before, "loss": loss}))
 
 
 def measure(tree: Path, precision: str, recipe: str, steps: int) -> dict[str, float]:
-    """Milliseconds of CPU time of a step, peak memory in MiB, and the last loss."""
+    """Milliseconds of CPU time of a step, peak memory in MiB (NaN where the system does
+    not say), and the last loss.
+    """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     here = {"PYTHONPATH": str(tree), "MINILIB_PRECISION": precision}
     command = [sys.executable, "-c", CHILD, recipe, str(steps)]

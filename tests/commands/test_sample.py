@@ -141,11 +141,11 @@ def test_what_cannot_be_written_is_refused(here, asked, refused):
         (
             "ae_digits --steps 5",
             "'ae_digits' has no use for --steps: beside --count, --seed and where to "
-            "write it takes nothing. These take --steps: ddpm_digits, ",
+            "write it takes nothing. These take --steps: dae_digits, ddpm_digits, ",
         ),
         (
-            "dae_digits --steps 5",
-            "'dae_digits' has no use for --steps",
+            "gan_digits --steps 5",
+            "'gan_digits' has no use for --steps",
         ),
         (
             "cgan_digits --guidance 2",
@@ -334,6 +334,27 @@ def test_a_sheet_of_the_shipped_digits(here, capsys):
         assert sheet.size == (2 * 28 + 2, 28)
 
 
+def test_the_denoiser_walks_the_levels_that_are_asked_for():
+    recipe, calls = recipes.get("dae_digits"), []
+    model = weights.load_pretrained(recipe.model(), "dae_digits")
+    model.register_forward_hook(lambda *_: calls.append(1))
+    drawn = {}
+    for steps in (2, 5, 20, 60):
+        told = {} if steps == 20 else {"steps": steps}
+        drawn[steps] = recipe.sample(model, 4, torch.Generator().manual_seed(0), **told)
+        assert len(calls) == steps == drawing.evaluations(recipe, 4, told)
+        calls.clear()
+    # a digit is paper and ink: after two levels the strokes are still grey
+    grey = {steps: float((x.abs() < 0.8).float().mean()) for steps, x in drawn.items()}
+    assert grey[2] > 1.3 * max(grey[20], grey[60])
+
+
+def test_one_level_is_no_walk(here, capsys):
+    assert main(["sample", "dae-digits", "--count", "1", "--steps", "1"]) == 2
+    assert "minilib: expected 2 steps or more, got 1" in capsys.readouterr().err
+    assert not files(here)
+
+
 def test_guidance_of_digits_moves_away_from_the_unconditional():
     recipe = recipes.get("ddpm_digits")
     model = weights.load_pretrained(recipe.model(), "ddpm_digits")
@@ -353,3 +374,6 @@ def test_words_of_other_pictures_are_refused(refused):
     says = refused("glide-portraits", "a blu hat, " * 20)  # it is too long, too
     assert "unknown word 'blu' in" in says
     assert "did you mean 'two'?" in refused("glide-scenes", "2 red circles")
+    says = refused("dalle-people", "a smilng person with a yelow cap")
+    assert "did you mean 'smiling' or 'skin' for 'smilng' and 'yellow' for" in says
+    assert says.endswith(" – all words: python -m minilib list dalle_people")

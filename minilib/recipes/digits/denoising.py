@@ -24,12 +24,12 @@ from minilib.train import Draw
 
 
 def sample_denoiser(
-    model: WideAutoencoder, n: int, generator: torch.Generator
+    model: WideAutoencoder, n: int, generator: torch.Generator, *, steps: int = 20
 ) -> Tensor:
-    """Walk down from the mean digit under heavy noise, guessing and going part of the
-    way: (n, 1, 28, 28).
+    """Walk down from the mean digit under heavy noise over that many levels, guessing
+    and going part of the way: (n, 1, 28, 28). Raises ValueError for fewer than 2 steps.
     """
-    sigmas = falling_noise(5.0, 0.2, 20)
+    sigmas = falling_noise(5.0, 0.2, steps)
     noisy = digits.load("train")[0].mean(dim=0) + sigmas[0] * torch.randn(
         n, 1, 28, 28, generator=generator
     )

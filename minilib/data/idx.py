@@ -25,12 +25,10 @@ GZIP = b"\x1f\x8b"  # how a gzip file begins
 def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file of uint8, 1 to 3 dimensions, gzipped if so named.
 
-    Raises FileNotFoundError or IsADirectoryError where there is no such file, and
-    ValueError for anything else, naming the file and what is wrong with it.
-    Memory is only taken for what is as long as the header says.
+    Raises OSError where there is no such file, ValueError for anything else, naming
+    what is wrong. Memory is only taken for what is as long as the header says.
     """
     path = Path(path)
-    require_file(path, "one in the IDX format, such as train-images-idx3-ubyte")
     content = gunzip(path) if path.suffix == ".gz" else plain(path)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise broken(
@@ -66,7 +64,13 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise broken(path, f"its header says {shape}, which is too large") from None
 
 
+def require_idx(path: Path) -> None:
+    """Raise OSError that says what to give, unless there is a file."""
+    require_file(path, "one in the IDX format, such as train-images-idx3-ubyte")
+
+
 def plain(path: Path) -> bytes:
+    require_idx(path)
     content = path.read_bytes()
     if content.startswith(GZIP):
         raise misnamed(path, "a gzip file", f"call it {path.name}.gz")
@@ -74,6 +78,7 @@ def plain(path: Path) -> bytes:
 
 
 def gunzip(path: Path) -> bytes:
+    require_idx(path)
     content = path.read_bytes()
     if content.startswith(b"\0\0"):
         raise misnamed(path, "a plain IDX file", f"call it {path.stem}")

@@ -118,12 +118,10 @@ def train_and_save(
     Returns the file's path. `file` is the recipe's name unless given. The weights are
     the averaged ones, in float16. Without a score the card's is empty, and
     `score_saved` adds it. Under torchrun every process trains, and the first one
-    writes and scores. Raises NotADirectoryError where `folder` is a file, ValueError
-    for an unknown name, and what `fit` raises.
+    writes and scores. Raises NotADirectoryError where `folder` is a file.
     """
-    recipe, folder = get(name), Path(folder)
-    if folder.is_file():
-        raise NotADirectoryError(f"{folder} is a file: choose a folder")
+    recipe = get(name)
+    path = folder_for(folder) / f"{file or recipe.name}.safetensors"
     fitted = recipe.train(steps=steps, seed=seed, **options)
     about = {
         "recipe": recipe.settings(),
@@ -138,12 +136,19 @@ def train_and_save(
         "score": {},
         "limits": recipe.limits,
     }
-    path = folder / f"{file or recipe.name}.safetensors"
     if fitted.rank == 0:
         save_weights(fitted.ema, path, about)
         if score:
             score_saved(name, path)
     return path
+
+
+def folder_for(path: str | Path) -> Path:
+    """The path of a folder, there or not yet. Raises NotADirectoryError for a file."""
+    folder = Path(path)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file: choose a folder")
+    return folder
 
 
 def score_saved(name: str, path: str | Path) -> dict[str, float]:

@@ -4,8 +4,9 @@ the comparison with the reference must fail.
 
 import pytest
 
+from minilib.models.latent import kl_autoencoder
 from minilib.nets import spatial_transformer
-from tests.parity import test_conditional_unet
+from tests.parity import test_conditional_unet, test_kl_autoencoder
 from tests.parity.reference import BAR
 from tests.parity.test_mutations import Mutation, broken
 
@@ -14,8 +15,17 @@ def conditional() -> float:
     return test_conditional_unet.unet_error()
 
 
-MODULES = (spatial_transformer, test_conditional_unet)
-COMPARISONS = (conditional,)
+def autoencoder() -> float:
+    return test_kl_autoencoder.autoencoder_error()
+
+
+MODULES = (
+    spatial_transformer,
+    kl_autoencoder,
+    test_conditional_unet,
+    test_kl_autoencoder,
+)
+COMPARISONS = (conditional, autoencoder)
 MUTATIONS = {
     "a gate by the tanh GELU": Mutation(
         spatial_transformer,
@@ -57,6 +67,29 @@ MUTATIONS = {
         "None if seen is None else seen[:, None, None]",
         "None",
         conditional,
+    ),
+    "eps of the autoencoder's norms 1e-5, not 1e-6": Mutation(
+        kl_autoencoder, "group_norm", "channels, EPS", "channels, 1e-5", autoencoder
+    ),
+    "sides that halve over zeros all around": Mutation(
+        kl_autoencoder, "halving", "(0, 1, 0, 1)", "(1, 0, 1, 0)", autoencoder
+    ),
+    "two heads in the autoencoder's middle": Mutation(
+        kl_autoencoder,
+        "attentive",
+        "head_dim=channels",
+        "head_dim=channels // 2",
+        autoencoder,
+    ),
+    "log variance before mean": Mutation(
+        kl_autoencoder, "KLAutoencoder", "mu, logvar =", "logvar, mu =", autoencoder
+    ),
+    "bilinear doubling": Mutation(
+        kl_autoencoder,
+        "doubling",
+        "scale_factor=2",
+        'scale_factor=2, mode="bilinear"',
+        autoencoder,
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Latent diffusion: pictures made small by an autoencoder, and drawn there."""

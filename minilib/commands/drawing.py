@@ -7,18 +7,16 @@ import inspect
 import io
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from minilib import recipes, runtime, weights
-from minilib.commands.progress import clock
+from minilib.commands.progress import counted
 from minilib.data.folder import read_picture
 from minilib.plot import tile
 from minilib.recipes import Recipe
@@ -229,28 +227,7 @@ def shown(
     if "progress" in takes(recipe):
         settings["progress"] = "drawing"
         return nullcontext()
-    return counted(model, evaluations(recipe, n, settings))
-
-
-@contextmanager
-def counted(model: nn.Module, total: int) -> Iterator[None]:
-    """While it lasts, a bar shows how many of `total` calls of the network are done; a
-    clock where their number is not known, 0.
-    """
-    if not total:
-        with clock("drawing"):
-            yield
-        return
-    with tqdm(total=total, desc="drawing") as bar:
-
-        def count(*_: object) -> None:  # what a hook returns replaces the output
-            bar.update()
-
-        hook = model.register_forward_hook(count)
-        try:
-            yield
-        finally:
-            hook.remove()
+    return counted(model, evaluations(recipe, n, settings), "drawing")
 
 
 def sheet(x: Tensor, columns: int = 8) -> Image.Image:

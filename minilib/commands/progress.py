@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch import nn
 from tqdm import tqdm
 
 TICK = 1.0  # seconds
@@ -32,3 +33,24 @@ def clock(what: str) -> Iterator[None]:
         finally:
             over.set()
             thread.join()
+
+
+@contextmanager
+def counted(model: nn.Module, total: int, what: str) -> Iterator[None]:
+    """While it lasts, a bar shows how many of `total` calls of the network are done; a
+    clock where their number is not known, 0.
+    """
+    if not total:
+        with clock(what):
+            yield
+        return
+    with tqdm(total=total, desc=what) as bar:
+
+        def count(*_: object) -> None:  # what a hook returns replaces the output
+            bar.update()
+
+        hook = model.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()

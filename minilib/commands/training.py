@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,13 +16,25 @@ from torch import Tensor
 
 from minilib import plot, recipes, runtime
 from minilib.commands.drawing import encoded, sheet
-from minilib.commands.progress import clock
+from minilib.commands.progress import counted
 from minilib.recipes import Recipe
 from minilib.train import Trainer
 from minilib.train.checkpoint import require_same_run, run_of
 from minilib.weights import write_atomically
 
 SHEET = 16  # pictures on a preview
+# how often a score that takes long calls the network, and the timing of a draw after it
+CALLS = {
+    "dae_digits": 440,
+    "ddpm_digits": 420,
+    "ddpm_digits_eps": 420,
+    "ddpm_digits_v": 420,
+    "adm_digits": 420,
+    "ddpm_scenes": 60,
+    "glide_portraits": 180,
+    "glide_portraits_inpaint": 120,
+    "glide_scenes": 120,
+}
 
 
 def run(name: str, options: argparse.Namespace) -> None:
@@ -90,11 +103,13 @@ def say(line: str) -> None:
 
 
 def score(recipe: Recipe, path: Path) -> None:
-    """Score the weights at `path`, and say so before and after."""
+    """Score the weights at `path`, and say so before and after, and meanwhile how far
+    it is.
+    """
     say(f"scoring on {runtime.device()}, in seconds to minutes …")
+    bar = partial(counted, total=CALLS.get(recipe.name, 0), what="scoring")
     try:
-        with clock("scoring"):
-            found = recipes.score_saved(recipe.name, path)
+        found = recipes.score_saved(recipe.name, path, bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"{path} is whole, but has no score: --resume will score it"

@@ -7,6 +7,8 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -151,18 +153,25 @@ def folder_for(path: str | Path) -> Path:
     return folder
 
 
-def score_saved(name: str, path: str | Path) -> dict[str, float]:
+def score_saved(
+    name: str,
+    path: str | Path,
+    shown: Callable[[torch.nn.Module], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, float]:
     """Score the very weights that `train_and_save` wrote to `path`, and add that to
     their card. Raises what `load_weights` raises.
+
+    `shown(model)` lasts as long as the network is at work: a bar that counts its calls.
     """
     recipe, path = get(name), Path(path)
     model = load_weights(recipe.model(), path).to(runtime.device())
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    score = {k: round(v, 5) for k, v in recipe.score(model).items()}
-    about["score"] = score
-    if recipe.sample:
-        seconds = drawing_time(recipe, model, about["seed"])
-        about["seconds_per_1000_samples"] = seconds
+    with shown(model):
+        score = {k: round(v, 5) for k, v in recipe.score(model).items()}
+        about["score"] = score
+        if recipe.sample:
+            seconds = drawing_time(recipe, model, about["seed"])
+            about["seconds_per_1000_samples"] = seconds
     save_weights(model, path, about)
     return score
 

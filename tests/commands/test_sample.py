@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from minilib import recipes, weights
 from minilib.__main__ import main
-from minilib.commands import drawing
+from minilib.commands import drawing, progress
 from minilib.models.glide import null_captions
 from minilib.plot import tile
 from minilib.recipes.captioned import captioned_scenes, scene_tokens
@@ -318,9 +318,9 @@ def test_the_bar_ends_where_the_drawing_does(name, w):
 
 def test_a_shown_bar_changes_nothing_that_is_drawn(monkeypatch, capsys):
     # tqdm tells by its return value whether it just drew itself
-    monkeypatch.setattr(drawing, "tqdm", partial(drawing.tqdm, mininterval=0))
+    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, mininterval=0))
     model = nn.Linear(1, 1)
-    with drawing.counted(model, 2):
+    with progress.counted(model, 2, "drawing"):
         shown = [model(torch.ones(1)) for _ in range(2)]
     assert all(torch.equal(y, model(torch.ones(1))) for y in shown)
     assert "2/2" in capsys.readouterr().err

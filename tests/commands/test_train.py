@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from PIL import Image
 
 from minilib import recipes, runtime, train, weights
 from minilib.__main__ import main
-from minilib.commands import training
+from minilib.commands import progress, training
 from minilib.data import digits
 from minilib.models.autoencoder import reconstruction_loss
+from minilib.recipes import ddpm
+from minilib.recipes.digits import denoising
 from minilib.train import loop
 from minilib.train.fingerprint import of_loss
 
@@ -220,13 +223,52 @@ def test_that_it_scores_is_said_after_the_weights_are_whole(
         return {"mse": 0.5}
 
     cheap(score=score)
-    monkeypatch.setattr(training, "clock", clock)
+    monkeypatch.setattr(progress, "clock", clock)
     assert run() == 0
     assert clocks == ["scoring", "over"]
     assert said[0].out.startswith("wrote ")
     assert said[0].err.splitlines()[-1].startswith(f"scoring on {runtime.device()}")
     assert last_line(capsys)[1] == "scored: mse 0.5"
     assert card(here / "run")["score"] == {"mse": 0.5}
+
+
+def without_network(name):
+    """A recipe's model, whose network answers at once with zeros; and its calls."""
+    model, calls = recipes.get(name).model().eval(), []
+    channels = {"adm_digits": 2}.get(name, 1 if "digits" in name else 3)
+
+    def forward(x, *more):
+        calls.append(1)
+        return torch.zeros(len(x), channels, *x.shape[2:])
+
+    model.forward = forward
+    return model, calls
+
+
+@pytest.mark.parametrize("name", training.CALLS)
+def test_the_bar_of_a_score_ends_where_it_does(name, monkeypatch):
+    if "digits" in name:  # distances and classes call other networks
+        monkeypatch.setattr(ddpm, "accuracy", lambda *_: 0.0)
+        for module in (ddpm, denoising):
+            monkeypatch.setattr(module, "fd_from_data", lambda x: 0.0)
+    model, calls = without_network(name)
+    recipes.get(name).score(model)
+    recipes.drawing_time(recipes.get(name), model, 0)
+    assert len(calls) == training.CALLS[name]
+
+
+def test_scoring_shows_its_share(here, cheap, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, mininterval=0))
+    monkeypatch.setitem(training.CALLS, "ae_digits", 4)
+
+    def score(model):
+        for _ in range(3):
+            model(torch.zeros(1, 1, 28, 28))
+        return {"mse": 0.5}
+
+    cheap(score=score)
+    assert run() == 0
+    assert "scoring:  75%" in capsys.readouterr().err
 
 
 def test_the_score_can_be_left_out(here, cheap, capsys):

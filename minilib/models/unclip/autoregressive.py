@@ -34,7 +34,7 @@ class AutoregressiveConfig:
     """
 
     dim: int = 64
-    components: int = 48
+    components: int = 24
     levels: int = 64
     text_width: int = 96
     length: int = 32

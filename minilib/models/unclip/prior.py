@@ -73,7 +73,8 @@ class DiffusionPrior(nn.Module):
     A transformer reads the tokens' features, the text embedding, the step, the noisy
     embedding and a learned query, each one vector that sees those before. What the
     query has become is the answer. Embeddings of length 1 are `standardised` for it,
-    since numbers as small as theirs would vanish in the noise.
+    since numbers as small as theirs would vanish in the noise: a new prior makes them
+    as long as √D, and published ones bring a mean and a deviation for each number.
     """
 
     mean: Tensor
@@ -118,18 +119,8 @@ class DiffusionPrior(nn.Module):
             h = block(h, mask)
         return self.to_image(self.norm(h[:, -1]))
 
-    @torch.no_grad()
-    def measure(self, u: Tensor) -> DiffusionPrior:
-        """The model, whose standard is the mean and the standard deviation of
-        embeddings u (N, D).
-        """
-        require_shape("embeddings", u, (len(u), self.config.dim))
-        self.mean.copy_(u.mean(dim=0))
-        self.std.copy_(u.std(dim=0))
-        return self
-
     def standardised(self, u: Tensor) -> Tensor:
-        """Embeddings u (B, D) of length 1 → x_0 (B, D), of mean 0 and variance 1."""
+        """Embeddings u (B, D) of length 1 → x_0 (B, D), of variance near 1."""
         return (u - self.mean) / self.std
 
     def unit(self, x_0: Tensor) -> Tensor:

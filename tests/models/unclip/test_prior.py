@@ -138,25 +138,24 @@ def test_what_does_not_fit_is_refused(model, noisy, caption, change, message):
 # ---------- embeddings, standardised and back ----------
 
 
-def test_the_standard_is_that_of_the_embeddings_that_were_measured():
+def test_a_new_prior_makes_embeddings_as_long_as_noise_and_short_again():
+    u = F.normalize(torch.randn(500, 8), dim=1)
+    model = DiffusionPrior(SIZES)
+    x_0 = model.standardised(u)
+    assert torch.allclose(x_0.norm(dim=1), torch.full((500,), 8**0.5))
+    assert torch.allclose(model.unit(x_0), u, atol=1e-5)
+    assert torch.allclose(model.unit(x_0 + 5).norm(dim=1), torch.ones(500))
+
+
+def test_the_mean_and_deviation_of_a_file_are_used_both_ways():
     u = F.normalize(torch.randn(500, 8) + 1, dim=1)
-    model = DiffusionPrior(SIZES).measure(u)
+    model = DiffusionPrior(SIZES)
+    state = {"mean": u.mean(dim=0), "std": u.std(dim=0)}
+    model.load_state_dict(model.state_dict() | state)
     x_0 = model.standardised(u)
     assert torch.allclose(x_0.mean(dim=0), torch.zeros(8), atol=1e-5)
     assert torch.allclose(x_0.std(dim=0), torch.ones(8), atol=1e-5)
     assert torch.allclose(model.unit(x_0), u, atol=1e-5)
-    assert torch.allclose(model.unit(x_0 + 5).norm(dim=1), torch.ones(500))
-    again = DiffusionPrior(SIZES)
-    again.load_state_dict(model.state_dict())
-    assert torch.equal(again.standardised(u), x_0)
-    with pytest.raises(ValueError, match=r"embeddings of shape \(500, 8\)"):
-        model.measure(u[:, :7])
-
-
-def test_before_any_measurement_they_are_as_long_as_noise():
-    u = F.normalize(torch.randn(500, 8), dim=1)
-    x_0 = DiffusionPrior(SIZES).standardised(u)
-    assert torch.allclose(x_0.norm(dim=1), torch.full((500,), 8**0.5))
 
 
 # ---------- learning and drawing ----------

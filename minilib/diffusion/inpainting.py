@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from minilib.diffusion.sampling import Denoised, Denoiser, denoised_by
 from minilib.runtime import require_shape
@@ -44,3 +45,10 @@ def random_holes(x_0: Tensor, draw: Draw) -> Tensor:
         inside.append((place >= first) & (place < first + side))  # (B, size)
     down, across = inside
     return ~(down[:, None, :, None] & across[:, None, None, :])
+
+
+def known_latents(known: Tensor, factor: int) -> Tensor:
+    """Which latents of a picture known (B, 1, H, W) are known, (B, 1, H/factor,
+    W/factor): those of which all pixels are.
+    """
+    return F.max_pool2d((~known).float(), factor) == 0

@@ -23,6 +23,14 @@ def linear_beta(T: int = 1000) -> Tensor:
     return torch.linspace(0.1 / T, 20 / T, T, dtype=torch.float64)
 
 
+def scaled_linear_beta(T: int = 1000) -> Tensor:
+    """Variances whose roots rise on a line, from sqrt(0.85/T) to sqrt(12/T): (T,) in
+    float64. Stable Diffusion's, with T = 1000.
+    """
+    ends = math.sqrt(0.85 / T), math.sqrt(12 / T)
+    return torch.linspace(*ends, T, dtype=torch.float64).square()
+
+
 def cosine_beta(T: int = 1000) -> Tensor:
     """Variances whose alpha_bar falls like a squared cosine: (T,) in float64. Nichol
     and Dhariwal (2021, eq. 17).
@@ -230,6 +238,11 @@ class Step:
 def leading(T: int, n: int) -> list[int]:
     """n steps that end at 0, T // n apart. Song et al. (2021) and DDIM's code."""
     return [i * (T // n) for i in reversed(range(n))]
+
+
+def leading_by_one(T: int, n: int) -> list[int]:
+    """`leading`, one step higher each: n steps that end at 1. Stable Diffusion's."""
+    return [t + 1 for t in leading(T, n)]
 
 
 def trailing(T: int, n: int) -> list[int]:

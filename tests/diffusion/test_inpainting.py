@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minilib.diffusion.inpainting import keep_known, random_holes
+from minilib.diffusion.inpainting import keep_known, known_latents, random_holes
 from minilib.diffusion.sampling import Denoised, ancestral, ddim, dpm_solver, last
 from minilib.diffusion.schedule import Schedule, cosine_beta, linear_beta, trailing
 from minilib.train import Draw
@@ -91,3 +91,15 @@ def test_one_picture_or_mask_for_many_is_refused(picture):
         ValueError, match=r"expected known of shape \(6, 1, 8, 8\), got"
     ):
         keep_known(bold, x_0, known[:1])(x_0, t)
+
+
+def test_a_latent_is_known_where_all_its_pixels_are():
+    known = torch.ones(2, 1, 8, 12, dtype=torch.bool)
+    known[0, 0, 3, 4] = False
+    known[1, 0, 4:, :] = False
+    found = known_latents(known, 4)
+    expected = torch.ones(2, 1, 2, 3, dtype=torch.bool)
+    expected[0, 0, 0, 1] = False
+    expected[1, 0, 1, :] = False
+    assert torch.equal(found, expected)
+    assert torch.equal(known_latents(known, 1), known)

@@ -23,6 +23,7 @@ from minilib.diffusion.sampling import (
     probability_flow,
 )
 from minilib.diffusion.schedule import EPS, X_0, Schedule, V, cosine_beta
+from minilib.diffusion.solvers import euler, euler_ancestral, pndm
 from minilib.train import Draw
 
 CHAIN = Schedule(cosine_beta())
@@ -162,6 +163,11 @@ SAMPLERS = {
     "ddim": lambda denoise, x, steps, g: ddim(denoise, CHAIN, x, steps, g, 0.5),
     "ddim_encode": lambda denoise, x, steps, g: ddim_encode(denoise, CHAIN, x, steps),
     "dpm_solver": lambda denoise, x, steps, g: dpm_solver(denoise, CHAIN, x, steps),
+    "pndm": lambda denoise, x, steps, g: pndm(denoise, CHAIN, x, steps),
+    "euler": lambda denoise, x, steps, g: euler(denoise, CHAIN, x, steps),
+    "euler_ancestral": lambda denoise, x, steps, g: euler_ancestral(
+        denoise, CHAIN, x, steps, g
+    ),
     "guided": lambda denoise, x, steps, g: ddim(
         guided(denoise, CHAIN, likes_white, 0.1), CHAIN, x, steps
     ),

@@ -14,8 +14,10 @@ from minilib.diffusion.schedule import (
     cosine_beta,
     even,
     leading,
+    leading_by_one,
     linear_beta,
     placed,
+    scaled_linear_beta,
     trailing,
 )
 
@@ -34,6 +36,18 @@ def test_the_linear_schedule_is_the_papers():
     assert beta.diff().std() < 1e-12
     # Ho et al. (2020): KL to N(0, I) of 1e-5
     assert Schedule(beta).alpha_bar[-1] == pytest.approx(4.0358e-5, rel=1e-4)
+
+
+def test_the_scaled_linear_schedule_is_stable_diffusions():
+    beta = scaled_linear_beta()
+    assert beta.shape == (1000,)
+    assert (float(beta[0]), float(beta[-1])) == (
+        pytest.approx(0.00085),
+        pytest.approx(0.012),
+    )
+    assert beta.sqrt().diff().std() < 1e-12
+    # what is left of a picture after the last step: not nothing
+    assert float(Schedule(beta).alpha_bar[-1].sqrt()) == pytest.approx(0.0683, abs=1e-4)
 
 
 def test_the_cosine_schedule_is_the_papers():
@@ -126,6 +140,7 @@ def test_a_walk_that_does_not_fall_is_refused(steps):
 
 def test_which_steps_the_papers_take():
     assert leading(1000, 10) == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
+    assert leading_by_one(1000, 10) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
     assert trailing(1000, 10) == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]
     assert even(1000, 10) == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
     for spacing in (leading, trailing, even):

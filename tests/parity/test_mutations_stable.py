@@ -4,9 +4,10 @@ the comparison with the reference must fail.
 
 import pytest
 
+from minilib.diffusion import schedule, solvers
 from minilib.models.latent import kl_autoencoder
 from minilib.nets import spatial_transformer
-from tests.parity import test_conditional_unet, test_kl_autoencoder
+from tests.parity import test_conditional_unet, test_kl_autoencoder, test_solvers
 from tests.parity.reference import BAR
 from tests.parity.test_mutations import Mutation, broken
 
@@ -19,13 +20,28 @@ def autoencoder() -> float:
     return test_kl_autoencoder.autoencoder_error()
 
 
+def pndm() -> float:
+    return test_solvers.pndm_error()
+
+
+def euler() -> float:
+    return test_solvers.euler_error()
+
+
+def euler_ancestral() -> float:
+    return test_solvers.euler_ancestral_error()
+
+
 MODULES = (
+    schedule,
+    solvers,
     spatial_transformer,
     kl_autoencoder,
     test_conditional_unet,
     test_kl_autoencoder,
+    test_solvers,
 )
-COMPARISONS = (conditional, autoencoder)
+COMPARISONS = (conditional, autoencoder, pndm, euler, euler_ancestral)
 MUTATIONS = {
     "a gate by the tanh GELU": Mutation(
         spatial_transformer,
@@ -90,6 +106,41 @@ MUTATIONS = {
         "scale_factor=2",
         'scale_factor=2, mode="bilinear"',
         autoencoder,
+    ),
+    "a first step that is not tried": Mutation(
+        solvers,
+        "pndm",
+        "eps = (eps + predicted_noise(denoise, tried, walk[1][0], step.then)) / 2",
+        "",
+        pndm,
+    ),
+    "the first step twice in the mixture": Mutation(
+        solvers, "pndm", "[eps, *past[:3]]", "[eps, *(past or [eps])[:3]]", pndm
+    ),
+    "a mixture of three": Mutation(solvers, "pndm", "past[:3]", "past[:2]", pndm),
+    "oldest first": Mutation(
+        solvers, "pndm", "[len(past)], past,", "[len(past)], past[::-1],", pndm
+    ),
+    "Euler's method without sigma": Mutation(
+        solvers,
+        "euler",
+        "(lower - sigma) * slope",
+        "(lower - sigma) * sigma * slope",
+        euler,
+    ),
+    "x for u": Mutation(solvers, "euler", "x / step.now.sqrt()", "x", euler),
+    "noise on top of all of the step": Mutation(
+        solvers, "euler_ancestral", "(down - sigma)", "(end - sigma)", euler_ancestral
+    ),
+    "too little noise": Mutation(
+        solvers,
+        "euler_ancestral",
+        "(end / sigma).square()",
+        "(end / sigma)",
+        euler_ancestral,
+    ),
+    "a sigma of one half more": Mutation(
+        solvers, "noise_level", "1 / alpha_bar - 1", "1 / alpha_bar", euler
     ),
 }
 

@@ -30,6 +30,7 @@ CATALOGUE = {
     "clip_both_worlds": "",
     "clip_portrait_world": "",
     "clip_scene_world": "",
+    "clip_people": "",
     "ddpm_scenes": "nothing",
     "noisy_clip_scenes": "",
     "noisy_clip_portraits": "",

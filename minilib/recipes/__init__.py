@@ -23,6 +23,7 @@ from minilib.recipes.clip import (
     clip_scene_world,
     clip_scenes,
 )
+from minilib.recipes.clip_people import clip_people
 from minilib.recipes.dalle import dalle_people
 from minilib.recipes.ddpm import (
     ddpm_digits,
@@ -72,6 +73,7 @@ RECIPES = {
         clip_both_worlds,
         clip_portrait_world,
         clip_scene_world,
+        clip_people,
         ddpm_scenes,
         noisy_clip_scenes,
         noisy_clip_portraits,

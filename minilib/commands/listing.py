@@ -34,11 +34,11 @@ MEANINGS = {
     "of the emoji); more is better",
     "r1_picture": "how often a caption's picture is found first, among 100 (among all "
     "of the emoji); more is better",
-    "r1_caption_of_1000": "how often a picture's caption is found first, among 1,000; "
+    "r1_caption_1000": "how often a picture's caption is found first, among 1,000; "
     "more is better",
-    "r1_picture_of_1000": "how often a caption's picture is found first, among 1,000; "
+    "r1_picture_1000": "how often a caption's picture is found first, among 1,000; "
     "more is better",
-    "perfect_picture_of_1000": "the same of who errs in nothing: a caption may be true "
+    "perfect_picture_1000": "the same of who errs in nothing: a caption may be true "
     "of several",
 }
 # what a caption of scenes says, kind by kind

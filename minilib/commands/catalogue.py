@@ -39,6 +39,7 @@ CATALOGUE = {
     "upsample_scenes": "prompt, image",
     "glide_scenes": "prompt",
     "dalle_people": "prompt",
+    "glide_people": "prompt",
     "people_judge": "",
     "people_judge_64": "",
     "dvae_people": "",

@@ -46,6 +46,7 @@ from minilib.recipes.glide import (
     glide_scenes,
     upsample_scenes,
 )
+from minilib.recipes.glide_people import glide_people
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.people_judge import people_judge, people_judge_64
 from minilib.recipes.recipe import MNIST, Recipe
@@ -82,6 +83,7 @@ RECIPES = {
         upsample_scenes,
         glide_scenes,
         dalle_people,
+        glide_people,
         people_judge,
         people_judge_64,
         dvae_people,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import torch
@@ -120,16 +120,21 @@ def sample_people(
     return runtime.in_blocks(people_dvae().decode_tokens, runtime.in_blocks(paint, y))
 
 
-def score_people(model: DALLE, n: int = 512) -> dict[str, float]:
+def told_right(paint: Callable[..., Tensor], n: int) -> dict[str, float]:
     """Of n prompts with a pair of attributes that training never showed: claims that
-    hold, and whole captions.
+    hold in what paint (n, generator, y) draws, and whole captions.
     """
     texts = captions(draw(n, 2, "held_out"), 2, STYLE, SIZE)
     generator = torch.Generator().manual_seed(0)
-    x = sample_people(model, n, generator, people_tokens().encode(texts))
+    x = paint(n, generator, people_tokens().encode(texts))
     judge = load_pretrained(people_judge.model(), people_judge.name)
     right = claims_right(judged(judge.to(runtime.device()), x), texts)
     return {"claims": right["claims"], "caption": right["caption"]}
+
+
+def score_people(model: DALLE, n: int = 512) -> dict[str, float]:
+    """Claims that hold in n pictures of held-out prompts, and whole captions."""
+    return told_right(partial(sample_people, model), n)
 
 
 dalle_people = Recipe(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from minilib import runtime
-from minilib.data.people.attributes import draw
+from minilib.data.people import attributes
 from minilib.data.people.captions import captions
 from minilib.data.people.drawing import render
 from minilib.models.glide import GLIDE, text_loss
@@ -35,7 +35,7 @@ def people_reader() -> GLIDE:
 
 def captioned_people(n: int, seed: int, split: str = "train") -> tuple[Tensor, Tensor]:
     """n pictures of people (n, 3, 32, 32) and the tokens (n, L) of their captions."""
-    who = draw(n, seed, split)
+    who = attributes.draw(n, seed, split)
     blocks = (who[i : i + 500] for i in range(0, n, 500))  # all at 64 × 64 take 2 GB
     x = torch.cat([render(block, STYLE, SIZE) for block in blocks])
     return x, people_tokens().encode(captions(who, seed, STYLE, SIZE))
@@ -54,7 +54,9 @@ def sample_people(
     pictures.
     """
     if y is None:
-        y = people_tokens().encode(captions(draw(n, 1, "test"), 1, STYLE, SIZE))
+        y = people_tokens().encode(
+            captions(attributes.draw(n, 1, "test"), 1, STYLE, SIZE)
+        )
     x = torch.randn(n, 3, SIZE, SIZE, generator=generator)
     paint = partial(draw_conditional, model, w=w, steps=steps, generator=generator)
     return runtime.in_blocks(paint, x, y)

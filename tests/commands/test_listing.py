@@ -74,6 +74,7 @@ def test_the_kinds_of_words():
     assert drawn["hat"] == ["cap", "beanie", "hat"]
     assert drawn["mood"] == ["grinning", "surprised", "pouting", "pacifier"]
     assert "thinning" in drawn["hair"]
+    assert listing.words("glide_people") == drawn
 
 
 def test_a_recipe_without_weights_says_so(monkeypatch):

@@ -301,7 +301,14 @@ def test_enlarging_from_the_command_line(here, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["ddpm_digits", "ddpm_scenes", "glide_portraits", "glide_portraits_inpaint"]
+    "name",
+    [
+        "ddpm_digits",
+        "ddpm_scenes",
+        "glide_portraits",
+        "glide_portraits_inpaint",
+        "glide_people",
+    ],
 )
 @pytest.mark.parametrize("w", [None, 0.0, 1.0, 2.0])
 def test_the_bar_ends_where_the_drawing_does(name, w):

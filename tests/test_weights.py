@@ -285,6 +285,7 @@ SLOW_TO_SCORE = {
     "ddpm_digits_v",
     "adm_digits",
     "ddpm_scenes",
+    "glide_people",
     "glide_portraits",
     "glide_scenes",
 }

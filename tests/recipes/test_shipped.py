@@ -5,6 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from minilib import recipes, weights
+from minilib.data.people import attributes
+from minilib.data.people.captions import captions
+from minilib.data.people.checker import claims_right
 from minilib.data.portraits import drawing as portraits
 from minilib.data.portraits.checker import accuracy
 from minilib.data.scenes.checker import scene_accuracy
@@ -12,6 +15,7 @@ from minilib.data.scenes.finder import recognise_scenes
 from minilib.diffusion.inpainting import keep_known
 from minilib.diffusion.sampling import ddim, denoiser, last
 from minilib.diffusion.schedule import X_0, trailing
+from minilib.models.attributes import judged
 from minilib.models.glide import masked_condition, with_condition
 from minilib.recipes import captioned
 from minilib.recipes.ddpm import LINEAR
@@ -78,6 +82,18 @@ def test_the_shipped_painter_of_people_obeys_prompts_with_pairs_that_it_never_sa
     )
     assert accuracy(x, texts)["claims"] >= 0.85
     assert accuracy(x, swapped(texts))["claims"] < 0.6
+
+
+@pytest.mark.parametrize("name", ["dalle_people", "glide_people"])
+def test_the_shipped_painters_of_drawn_people_obey(name):
+    texts = captions(attributes.draw(24, 7, "held_out"), 7, "personas", 32)
+    tokens = recipes.get(name).tokenizer().encode(texts)
+    x = recipes.get(name).sample(
+        shipped(name), 24, torch.Generator().manual_seed(0), tokens
+    )
+    found = judged(shipped("people_judge"), x)
+    assert claims_right(found, texts)["claims"] >= 0.8
+    assert claims_right(found, swapped(texts))["claims"] < 0.6
 
 
 def test_the_painter_of_one_person_draws_two_and_hears_what_is_told_if_not_of_whom():

@@ -31,6 +31,7 @@ CALLS = {
     "ddpm_digits_v": 420,
     "adm_digits": 420,
     "ddpm_scenes": 60,
+    "glide_people": 180,
     "glide_portraits": 180,
     "glide_portraits_inpaint": 120,
     "glide_scenes": 120,

@@ -40,6 +40,7 @@ CATALOGUE = {
     "glide_scenes": "prompt",
     "dalle_people": "prompt",
     "glide_people": "prompt",
+    "dalle_emoji": "prompt",
     "people_judge": "",
     "people_judge_64": "",
     "dvae_people": "",

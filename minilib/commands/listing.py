@@ -18,7 +18,11 @@ MEANINGS = {
     "better",
     "claims": "share of what captions say that holds in the drawn pictures; more is "
     "better",
+    "cell": "share of drawn emoji whose nearest picture, in row and in column, is the "
+    "true one; more is better",
     "clear": "share of drawn scenes that show clear things only; more is better",
+    "column": "share of drawn emoji whose nearest picture in the style, of 935, is the "
+    "true one; more is better",
     "digits_covered": "how many of the ten digits the drawn pictures show; 10 is best",
     "elbo": "bound on the log-likelihood of unseen pictures, in nats; more is better",
     "fd": "distance of the drawn (or rebuilt) pictures from real ones; less is better",
@@ -29,6 +33,8 @@ MEANINGS = {
     "bits": "minus the ELBO of unseen pictures, in bits a number; less is better",
     "binding": "share of captions of several things that are all there, each with its "
     "own attributes; more is better",
+    "row": "share of drawn emoji whose nearest picture of what they show, in 5 styles, "
+    "is the true one; more is better",
     "spatial": "share of captions of two things that stand as told; more is better",
     "r1_caption": "how often a picture's caption is found first, among 100 (among all "
     "of the emoji); more is better",
@@ -164,21 +170,26 @@ def wrapped(text: str, indent: int = 10) -> str:
 
 
 def words(name: str) -> dict[str, list[str]]:
-    """The words that a prompt may hold, kind by kind; what is of no kind comes last."""
+    """The words that a prompt may hold, kind by kind; what is of no kind, if there is
+    any, comes last.
+    """
     from minilib import recipes  # torch, and all models: seconds
 
     tokenizer = recipes.get(name).tokenizer
     assert tokenizer is not None
-    heard = [word for word in tokenizer().heard() if word.isalnum()]
+    heard = [word for word in tokenizer().heard() if any(map(str.isalnum, word))]
     found = kinds(name)
     named = {word for said in found.values() for one in said for word in one.split()}
-    return found | {"other": [word for word in heard if word not in named]}
+    other = [word for word in heard if word not in named]
+    return found | ({"other": other} if other else {})
 
 
 def kinds(name: str) -> dict[str, list[str]]:
     """What captions of the recipe's world say, kind by kind."""
     if "scenes" in name:
         return scene_kinds()
+    if "emoji" in name:
+        return emoji_kinds()
     return people_kinds() if "people" in name else portrait_kinds()
 
 
@@ -195,6 +206,13 @@ def people_kinds() -> dict[str, list[str]]:
         known += [word for word in said if word not in (*UNSAID, *known)]
     found["hat"].append("hat")
     return found
+
+
+def emoji_kinds() -> dict[str, list[str]]:
+    """What captions of emoji say: a name, and one of the styles."""
+    from minilib.recipes.dalle_emoji import names, styles
+
+    return {"style": list(styles()), "name": list(names())}
 
 
 def portrait_kinds() -> dict[str, list[str]]:
@@ -227,13 +245,15 @@ def scene_kinds() -> dict[str, list[str]]:
 
 def example(name: str) -> str:
     """A command that works with what ships."""
-    more = {
-        "class": " --class 3",
-        "prompt": ' "a red circle"'
-        if "scenes" in name
-        else ' "a person with a red hat"',
-    }
+    more = {"class": " --class 3", "prompt": f' "{prompt(name)}"'}
     source = CATALOGUE[name]
     if source and name in weights.names():
         return f"python -m minilib sample {name}{more.get(source.split(',')[0], '')}"
     return f"python -m minilib train {name}"
+
+
+def prompt(name: str) -> str:
+    """What a recipe that reads can draw."""
+    if "scenes" in name:
+        return "a red circle"
+    return "red apple, noto style" if "emoji" in name else "a person with a red hat"

@@ -25,6 +25,7 @@ from minilib.recipes.clip import (
 )
 from minilib.recipes.clip_people import clip_people
 from minilib.recipes.dalle import dalle_people
+from minilib.recipes.dalle_emoji import dalle_emoji
 from minilib.recipes.ddpm import (
     ddpm_digits,
     ddpm_digits_eps,
@@ -84,6 +85,7 @@ RECIPES = {
         glide_scenes,
         dalle_people,
         glide_people,
+        dalle_emoji,
         people_judge,
         people_judge_64,
         dvae_people,

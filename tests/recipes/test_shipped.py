@@ -8,6 +8,7 @@ from minilib import recipes, weights
 from minilib.data.people import attributes
 from minilib.data.people.captions import captions
 from minilib.data.people.checker import claims_right
+from minilib.commands.listing import prompt
 from minilib.data.portraits import drawing as portraits
 from minilib.data.portraits.checker import accuracy
 from minilib.data.scenes.checker import scene_accuracy
@@ -58,9 +59,7 @@ def test_what_was_never_told_draws_scenes():
 )
 def test_what_reads_draws_what_the_generator_and_the_caption_say(name):
     recipe, model = recipes.get(name), shipped(name)
-    tokens = recipe.tokenizer().encode(
-        ["a blue circle" if "scenes" in name else "a red hat"]
-    )
+    tokens = recipe.tokenizer().encode([prompt(name)])
     draw = [
         recipe.sample(model, 1, torch.Generator().manual_seed(seed), tokens)
         for seed in (0, 0, 1)

@@ -210,7 +210,7 @@ def people_kinds() -> dict[str, list[str]]:
 
 def emoji_kinds() -> dict[str, list[str]]:
     """What captions of emoji say: a name, and one of the styles."""
-    from minilib.recipes.dalle_emoji import names, styles
+    from minilib.recipes.dalle_grid import names, styles
 
     return {"style": list(styles()), "name": list(names())}
 

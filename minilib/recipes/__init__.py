@@ -25,7 +25,7 @@ from minilib.recipes.clip import (
 )
 from minilib.recipes.clip_people import clip_people
 from minilib.recipes.dalle import dalle_people
-from minilib.recipes.dalle_emoji import dalle_emoji
+from minilib.recipes.dalle_grid import dalle_emoji
 from minilib.recipes.ddpm import (
     ddpm_digits,
     ddpm_digits_eps,

@@ -1,4 +1,4 @@
-"""DALL·E of emoji: the name of what to draw, and the art style to draw it in."""
+"""DALL·E of the grid of emoji: the name of what to draw, and the art style to draw it in."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from minilib.data.emoji64.splits import split
 from minilib.data.emoji64.styles import STYLES
 from minilib.models.dalle import DALLE, DALLEConfig
 from minilib.models.dvae import DVAE, DVAEConfig
-from minilib.recipes import dalle_emoji
-from minilib.recipes.dalle_emoji import (
+from minilib.recipes import dalle_grid
+from minilib.recipes.dalle_grid import (
     LENGTH,
     captions_of,
     common_tokens,
@@ -28,7 +28,7 @@ def dvae(monkeypatch):
     """A small discrete VAE without training in the place of the shipped one."""
     torch.manual_seed(0)
     model = DVAE(DVAEConfig(codes=9, width=16, blocks=1)).eval()
-    monkeypatch.setattr(dalle_emoji, "emoji_dvae", lambda: model)
+    monkeypatch.setattr(dalle_grid, "emoji_dvae", lambda: model)
     return model
 
 
@@ -65,7 +65,7 @@ def test_the_vocabulary_is_that_of_the_shipped_weights():
     assert len(tokens) == 1024
     found = tokens.encode(["red apple, noto style"])[0]
     parts = [tokens.decode(token[None, None])[0] for token in found]
-    assert parts[:7] == ["", "red", " app", "le", ",", " noto", " style"]
+    assert parts[:7] == ["", "red", " apple", ",", " noto", " style", ""]
     assert tokens.encode([""])[0, :3].tolist() == [START, END, PADDING]
 
 
@@ -82,7 +82,7 @@ def test_case_spaces_and_a_full_stop_do_not_matter():
         ("red apple, shaded fluent style", "and then one of 'noto style'"),
         ("red apple, noto", "put a comma after the name"),
         ("a red apple, noto style", "called 'a red apple': did you mean 'red apple'"),
-        ("xyzzy, noto style", "called 'xyzzy': names are Unicode's"),
+        ("qqq, noto style", "called 'qqq': names are Unicode's"),
         ("noto style", "ends with no style"),
     ],
 )
@@ -132,14 +132,14 @@ def test_training_sees_captions_beside_their_pictures_in_tokens(dvae):
 
 def test_the_commoner_tokens_of_the_shipped_vae_draw_nearly_the_same():
     with torch.no_grad():
-        dvae, x = dalle_emoji.emoji_dvae(), true(held_out()[:300])
+        dvae, x = dalle_grid.emoji_dvae(), true(held_out()[:300])
         logits = dvae.logits(x)
         plain, common = logits.argmax(dim=1).flatten(1), common_tokens(logits)
         error = [
             float((dvae.decode_tokens(tokens) - x).square().mean())
             for tokens in (plain, common)
         ]
-    assert error[1] < 1.1 * error[0]
+    assert error[1] < 1.15 * error[0]
     white = (x[:, :, :4, :4].amin(dim=(1, 2, 3)) == 1).nonzero()[:, 0]
     assert len(common[white, 0].unique()) < len(plain[white, 0].unique())
 
@@ -154,7 +154,7 @@ def test_pictures_are_what_the_tokens_stand_for(dvae, model, monkeypatch):
         told.update(settings, text=text, generator=generator)
         return torch.arange(len(text))[:, None].expand(-1, 64)
 
-    monkeypatch.setattr(dalle_emoji, "draw_tokens", drawn)
+    monkeypatch.setattr(dalle_grid, "draw_tokens", drawn)
     g, y = torch.Generator(), emoji_tokens().encode(captions_of(held_out()[:2]))
     x = sample_emoji(model, 2, g, y, w=3.0, top_p=0.9, progress="tokens")
     assert torch.equal(x, dvae.decode_tokens(torch.tensor([[0] * 64, [1] * 64])))
@@ -185,7 +185,7 @@ def test_emoji_drawn_as_told_score_one(model, monkeypatch):
         assert n == 730
         return x
 
-    monkeypatch.setattr(dalle_emoji, "sample_emoji", drawn)
+    monkeypatch.setattr(dalle_grid, "sample_emoji", drawn)
     assert score_emoji(model) == {"cell": 1, "row": 1, "column": 1}
 
 

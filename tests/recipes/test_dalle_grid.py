@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -15,12 +17,15 @@ from minilib.recipes.dalle_grid import (
     emoji_tokens,
     first,
     held_out,
+    loss_of_emoji,
     names,
     sample_emoji,
     score_emoji,
     styles,
+    validation,
 )
 from minilib.text.words import END, PADDING, START
+from minilib.train import Draw
 
 
 @pytest.fixture
@@ -118,16 +123,32 @@ def test_of_codes_that_fit_as_well_the_common_one_is_taken():
     assert (tokens[:40] == 0).all()
 
 
+def trained():
+    """The cells that are trained on."""
+    cells = split()
+    cells[validation()[:, 0], validation()[:, 1]] = False
+    return cells.nonzero()
+
+
 def test_training_sees_captions_beside_their_pictures_in_tokens(dvae):
     text, image = emoji_in_tokens.__wrapped__()
-    cells = split().nonzero()
-    assert text.shape == (3_945, LENGTH)
-    assert emoji_tokens().decode(text[7:9]) == [
-        caption.lower() for caption in captions_of(cells[7:9])
+    cells = trained()
+    assert text.shape == (3_603, LENGTH)
+    assert emoji_tokens().decode(text) == [
+        caption.lower() for caption in captions_of(cells)
     ]
     with torch.no_grad():
         logits = dvae.logits(true(cells))
     assert torch.equal(image, common_tokens(logits))
+
+
+def test_choices_are_made_on_cells_of_concepts_that_three_others_show():
+    cells = validation()
+    assert split()[cells[:, 0], cells[:, 1]].all()
+    assert len(cells) == len(cells[:, 0].unique()) == 342
+    left = torch.bincount(trained()[:, 0], minlength=935)
+    assert left.min() >= 3
+    assert cells[:, 1].bincount().min() > 50  # of each style
 
 
 def test_the_commoner_tokens_of_the_shipped_vae_draw_nearly_the_same():
@@ -144,7 +165,39 @@ def test_the_commoner_tokens_of_the_shipped_vae_draw_nearly_the_same():
     assert len(common[white, 0].unique()) < len(plain[white, 0].unique())
 
 
-# ---------- drawing, scoring ----------
+# ---------- training, drawing, scoring ----------
+
+
+def draw_of(n, seed=0):
+    return Draw(torch.Generator().manual_seed(seed), slice(0, n), n)
+
+
+def test_the_model_reads_spoilt_pictures_and_tells_the_true_ones():
+    n, read = 3_000, []
+    text = emoji_tokens().encode(["red apple, noto style"]).expand(n, -1)
+    image = torch.zeros(n, 64, dtype=torch.long)
+
+    class Sure:
+        """Tells token 0 everywhere, with probability 1 nearly."""
+
+        config = DALLEConfig(len(emoji_tokens()), LENGTH, codes=9)
+
+        def __call__(self, words, picture):
+            read.append((words, picture))
+            logits = torch.zeros(n, 64, 9)
+            logits[..., 0] = 50
+            return torch.zeros(n, LENGTH - 1, len(emoji_tokens())), logits
+
+    loss = loss_of_emoji(Sure(), text, image, draw=draw_of(n))
+    words, picture = read[0]
+    assert float(loss) == pytest.approx(math.log(1024) / 8)  # of the text alone
+    share = (picture != 0).double().mean(dim=1) * 9 / 8  # one in nine is the same
+    assert float(share.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float((share < 0.25).double().mean()) == pytest.approx(0.25, abs=0.04)
+    assert picture.min() == 0
+    assert picture.max() == 8
+    hidden = (words[:, 1] == END).double().mean()
+    assert float(hidden) == pytest.approx(0.1, abs=0.02)
 
 
 def test_pictures_are_what_the_tokens_stand_for(dvae, model, monkeypatch):

@@ -246,6 +246,7 @@ dalle_emoji = Recipe(
     batch_size=32,
     lr=2e-3,
     betas=(0.9, 0.99),
-    limits="Draws the emoji of the grid, 32 × 32, by their names, in its five styles.",
+    limits="Draws the emoji of the grid, 32 × 32, by their names, in its five styles: "
+    "colours and outlines, hardly ever what lies within them.",
     source=EMOJI,
 )

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from minilib import recipes, weights
+from minilib.commands.listing import prompt
 from minilib.data.people import attributes
 from minilib.data.people.captions import captions
 from minilib.data.people.checker import claims_right
-from minilib.commands.listing import prompt
 from minilib.data.portraits import drawing as portraits
 from minilib.data.portraits.checker import accuracy
 from minilib.data.scenes.checker import scene_accuracy

@@ -47,6 +47,8 @@ LARGEST = 1_500_000  # bytes of a notebook
 COLOURS = (128, 256)
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 CAPTION_FORMULA = re.compile(r"<figcaption[^<]*(\$[^<$]+\$)")
+# a number that is not 0 and below 1e-9, but for a tolerance, as in "to 1e-12"
+ROUNDING = re.compile(r"(?<!to )(?<![\d.])\d(?:\.\d+)?e-(?:09|1\d)\b")
 TIMEOUT = 1800  # seconds a cell
 
 
@@ -217,10 +219,11 @@ def run(path: Path, once: bool = False) -> None:
 
 
 def output_problems(notebook: Any) -> Iterator[str]:
-    """Stored errors, warnings, and captions with formulas, which nobody sets there;
-    cell by cell.
+    """Stored errors, warnings, captions with formulas, which nobody sets there, and
+    rounding errors in outputs that nbval compares; cell by cell.
     """
     for number, cell in enumerate(notebook.cells, 1):
+        compared = "nbval-ignore-output" not in cell.metadata.get("tags", [])
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {number} stores an error ({output.ename}): mend the cell"
@@ -236,6 +239,16 @@ def output_problems(notebook: Any) -> Iterator[str]:
                     f"cell {number} has a caption with {formula[1]}, which the page "
                     "shows as it stands: write letters"
                 )
+            elif compared and (noise := ROUNDING.search(printed(output))):
+                yield (
+                    f"cell {number} prints {noise[0]}, a rounding error, which is "
+                    "another one on another processor: assert it, and print a tolerance"
+                )
+
+
+def printed(output: Any) -> str:
+    """The text of an output."""
+    return str(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
 def problems(path: Path) -> Iterator[str]:

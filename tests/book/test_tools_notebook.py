@@ -229,7 +229,20 @@ def store_formula(notebook: Any) -> None:
     notebook.cells[3].outputs = [nbformat.v4.new_output("display_data", data)]
 
 
+def store_print(text: str, *tags: str) -> Callable[[Any], None]:
+    def store(notebook: Any) -> None:
+        cell = notebook.cells[3]
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+        cell.metadata.update({"tags": list(tags)} if tags else {})
+
+    return store
+
+
 FAULTS = {
+    "rounding error": (
+        store_print("largest difference 2.2e-16"),
+        "cell 4 prints 2.2e-16, a rounding error",
+    ),
     "stale": (lambda n: n.cells[3].update(source="area(5.0)"), "its outputs are stale"),
     "unstamped": (
         lambda n: n.metadata.pop("drawn_from_noise"),
@@ -270,6 +283,19 @@ def test_a_fault_is_reported_with_the_command_that_mends_it(
     assert "chapters/01_autoencoder.ipynb: " in done.stdout
     assert message in done.stdout
     assert done.stdout.strip().endswith("run: make chapter N=01")
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        store_print("the two agree to 1e-12, at 2.5e-05 a step, or 1.2e-100"),
+        store_print("largest difference 2.2e-16", "nbval-ignore-output"),
+    ],
+)
+def test_tolerances_and_small_numbers_may_be_printed(tool, chapter, store) -> None:
+    change(chapter, store)
+    done = tool("notebook", "check")
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(

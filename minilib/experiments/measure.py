@@ -17,9 +17,9 @@ from typing import Any
 from tqdm import tqdm
 
 from minilib import runtime
-from minilib.claims import Claim
+from minilib.claims import SEED, Claim
 from minilib.experiments import evidence
-from minilib.experiments.experiment import Experiment, Size
+from minilib.experiments.experiment import Compare, Experiment, Size
 from minilib.experiments.stamp import stamp
 from minilib.weights import write_atomically
 
@@ -95,8 +95,11 @@ def measure(
     experiments: Sequence[Experiment], seeds: int | None, size: Size
 ) -> list[Claim]:
     """Measure these claims with `seeds` seeds each, or as many as each wants, with a
-    bar over all seeds that says how much time is left.
+    bar over all seeds that says how much time is left. Raises ValueError for too few
+    seeds.
     """
+    for one in experiments:
+        require_seeds(one, seeds)
     # the stamps first: a file that is edited meanwhile is not what runs here
     wanted = [(one, range(seeds or one.seeds), code_of(one)) for one in experiments]
     claims = []
@@ -107,6 +110,16 @@ def measure(
             bar.set_description(one.id)
             claims.append(measure_one(one, chosen, size, code, bar))
     return claims
+
+
+def require_seeds(experiment: Experiment, seeds: int | None) -> None:
+    """Raise ValueError, before hours are spent, where so few seeds make no interval."""
+    compares = any(isinstance(part, Compare) for part in experiment.parts)
+    if experiment.unit == SEED and compares and seeds is not None and seeds < 3:
+        raise ValueError(
+            f"{experiment.id} compares trainings, and an interval wants three or more: "
+            f"expected 3 seeds or more, got {seeds}"
+        )
 
 
 def is_stale(experiment: Experiment) -> bool:

@@ -74,6 +74,18 @@ def test_a_measurement_is_recorded_with_all_that_repeats_it():
     assert not list(measure.KEPT.glob("*"))
 
 
+def test_too_few_seeds_are_refused_before_they_are_measured():
+    identity = Experiment("X-3", "left = right", measured, PARTS[1:], seeds=1)
+    with pytest.raises(ValueError, match=r"X-1 compares trainings, .* got 2$"):
+        measure.measure([PICTURES, TWO], 2, Size.LIVE)
+    assert not calls
+    assert not list(evidence.HERE.parent.iterdir())
+    measure.require_seeds(identity, 1)
+    measure.require_seeds(PICTURES, 1)
+    measure.require_seeds(TWO, None)
+    measure.require_seeds(TWO, 3)
+
+
 def test_a_killed_measurement_goes_on_where_it_was():
     def dies(seed, size):
         if seed == 2 and len(calls) == 2:

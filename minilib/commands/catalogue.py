@@ -41,6 +41,7 @@ CATALOGUE = {
     "dalle_people": "prompt",
     "glide_people": "prompt",
     "dalle_emoji": "prompt",
+    "prior_people": "",
     "people_judge": "",
     "people_judge_64": "",
     "dvae_people": "",

@@ -44,6 +44,10 @@ MEANINGS = {
     "more is better",
     "r1_picture_1000": "how often a caption's picture is found first, among 1,000; "
     "more is better",
+    "cosine_prior": "mean cosine of what the prior imagines to the embedding of the "
+    "picture; more is better",
+    "cosine_text": "the same of the text embedding",
+    "cosine_another": "the same of another picture's embedding: what chance gives",
     "perfect_picture_1000": "the same of who errs in nothing: a caption may be true "
     "of several",
 }

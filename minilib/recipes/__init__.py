@@ -50,6 +50,7 @@ from minilib.recipes.glide import (
 from minilib.recipes.glide_people import glide_people
 from minilib.recipes.noisy_clip import noisy_clip_portraits, noisy_clip_scenes
 from minilib.recipes.people_judge import people_judge, people_judge_64
+from minilib.recipes.priors import prior_people
 from minilib.recipes.recipe import MNIST, Recipe
 from minilib.weights import load_weights, save_weights
 
@@ -86,6 +87,7 @@ RECIPES = {
         dalle_people,
         glide_people,
         dalle_emoji,
+        prior_people,
         people_judge,
         people_judge_64,
         dvae_people,

@@ -116,7 +116,7 @@ def unclip_loss(
 
 
 def guided_decoder(
-    model: UnCLIPDecoder,
+    model: Callable[..., Tensor],
     schedule: Schedule,
     prediction: Prediction,
     given: Given,

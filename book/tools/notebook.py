@@ -48,7 +48,7 @@ COLOURS = (128, 256)
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 CAPTION_FORMULA = re.compile(r"<figcaption[^<]*(\$[^<$]+\$)")
 # a number that is not 0 and below 1e-9, but for a tolerance, as in "to 1e-12"
-ROUNDING = re.compile(r"(?<!to )(?<![\d.])\d(?:\.\d+)?e-(?:09|1\d)\b")
+ROUNDING = re.compile(r"(?<!to )(?<!within )(?<![\d.])\d(?:\.\d+)?e-(?:09|1\d)\b")
 TIMEOUT = 1800  # seconds a cell
 
 

@@ -66,6 +66,30 @@ TOLD = (
         "a whole caption",
         "caption",
     ),
+    (
+        "[DALL·E](../chapters/13_dalle.ipynb), people",
+        "dalle_people",
+        "each claim of a caption",
+        "claims",
+    ),
+    (
+        "[DALL·E](../chapters/13_dalle.ipynb), people",
+        "dalle_people",
+        "a whole caption",
+        "caption",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), people",
+        "glide_people",
+        "each claim of a caption",
+        "claims",
+    ),
+    (
+        "[GLIDE](../chapters/11_glide.ipynb), people",
+        "glide_people",
+        "a whole caption",
+        "caption",
+    ),
 )
 # name on the card → head of the column, decimals
 COLUMNS = {
@@ -116,9 +140,10 @@ OBEDIENCE = """
 ## What they are told
 
 From the conditional GAN on, models can be told what to draw.
-Digits are judged by our classifier; portraits and scenes by a checker without any \
-learned part, on prompts with a pair of attributes that training never showed \
-together.
+Digits are judged by our classifier, people by a network trained to tell their \
+attributes, portraits and scenes by a checker without any learned part; prompts have \
+a pair of attributes that training never showed together.
+GLIDE of people was trained for as long as DALL·E and its discrete VAE together.
 
 | model | asked for | so it is | parameters | training |
 | --- | --- | ---: | ---: | ---: |

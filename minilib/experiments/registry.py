@@ -21,6 +21,7 @@ MODULES: tuple[str, ...] = (
     "semantic_guidance",
     "glide",
     "image_tokens",
+    "dalle",
 )
 
 

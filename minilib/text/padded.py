@@ -27,6 +27,10 @@ class PaddedBPE:
     def __len__(self) -> int:
         return len(self.bpe)
 
+    def fits(self, text: str) -> bool:
+        """Whether the text is short enough for `encode`."""
+        return len(self.bpe.encode(text)) <= self.length - 2
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(B, length), int64. An empty text is start, end, padding.
 

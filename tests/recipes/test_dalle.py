@@ -93,6 +93,18 @@ def test_training_sees_captions_beside_their_pictures_in_tokens(dvae):
     assert image.shape == (5, 64)
 
 
+def test_people_whose_captions_are_too_long_are_left_out(dvae, monkeypatch):
+    x, texts, _ = people(20, 3, "train", "personas", 32)
+    sizes = [len(people_tokens().bpe.encode(text)) for text in texts]
+    room = sorted(sizes)[10]
+    monkeypatch.setattr(people_tokens(), "length", room + 2)
+    text, image = people_in_tokens(20, 3)
+    short = [i for i, size in enumerate(sizes) if size <= room]
+    assert 11 <= len(short) < 20
+    assert people_tokens().decode(text) == [texts[i] for i in short]
+    assert torch.equal(image, dvae.tokens(x[short]))
+
+
 def test_pictures_are_what_the_tokens_stand_for(dvae, model, monkeypatch):
     told = {}
 

@@ -44,6 +44,12 @@ def test_a_text_that_is_too_long_is_refused():
         PaddedBPE(TOKENIZER.bpe, 1).encode(["a"])
 
 
+def test_a_text_fits_if_it_can_be_encoded():
+    assert TOKENIZER.fits("")
+    assert TOKENIZER.fits("x" * 10)
+    assert not TOKENIZER.fits("x" * 11)
+
+
 def test_a_text_in_place_of_a_list_is_refused():
     with pytest.raises(
         ValueError, match="expected a list of texts, got the text 'red'"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -489,7 +490,43 @@ class Scale:
         return weighted_loss(model, x, y, scale=self.values)
 
 
+def closing_over_all(held):
+    """A loss that closes over a container."""
+    return lambda model, x, y: weighted_loss(model, x, y, len(held))
+
+
+def reading_from_its_module(**bound):
+    """A loss as a notebook's cell defines it: what it reads is the module's."""
+    here = {"weighted_loss": weighted_loss, **bound}
+    exec(
+        "def loss(model, x, y):\n"
+        "    return sum(weighted_loss(model, x, y, w) for w in weights)",
+        here,
+    )
+    return here["loss"]
+
+
 LOSSES = {
+    "a list": closing_over_all([1.0, 2.0]),
+    "another list": closing_over_all([1.0, 3.0]),
+    "a list in a list": closing_over_all([[1.0], [2.0]]),
+    "a dict": closing_over_all({"weight": 1.0, "scale": 2.0}),
+    "another dict": closing_over_all({"weight": 1.0, "scale": 3.0}),
+    "a dict of other keys": closing_over_all({"weight": 1.0, "size": 2.0}),
+    "a set": closing_over_all({"red", "green", "blue"}),
+    "another set": closing_over_all({"red", "green", "black"}),
+    "a closed-over tensor": closing_over_all(torch.tensor([1.0, 2.0])),
+    "another closed-over tensor": closing_over_all(torch.tensor([1.0, 3.0])),
+    "a sparse tensor": closing_over_all(torch.eye(2).to_sparse()),
+    "tensors in a dict": closing_over_all({"t": [torch.ones(1), torch.zeros(2)]}),
+    "other tensors in a dict": closing_over_all({"t": [torch.ones(1), torch.ones(2)]}),
+    "words of numpy": closing_over_all(np.array(["a", "b"])),
+    "other words of numpy": closing_over_all(np.array(["a", "c"])),
+    "objects of numpy": closing_over_all(np.array(["a", 1], dtype=object)),
+    "other objects of numpy": closing_over_all(np.array(["a", 2], dtype=object)),
+    "the module's list": reading_from_its_module(weights=[1.0, 2.0]),
+    "another list of the module": reading_from_its_module(weights=[1.0, 3.0]),
+    "the module's tuple": reading_from_its_module(weights=(1.0, 2.0)),
     "plain": weighted_loss,
     "an option": partial(weighted_loss, weight=2.0),
     "another option": partial(weighted_loss, weight=3.0),
@@ -532,6 +569,39 @@ def test_a_checkpoint_knows_its_loss(tmp_path, name):
         with pytest.raises(ValueError, match=r"another run .*loss"):
             fit_with(LOSSES[other], path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda held: held["list"].append(4.0),
+        lambda held: held["dict"].update(a=2.0),
+        lambda held: held["set"].add("c"),
+        lambda held: held["tensor"].add_(1.0),
+    ],
+)
+def test_a_loss_is_another_once_what_it_closes_over_is_edited(edit):
+    held = {"list": [1.0], "dict": {"a": 1.0}, "set": {"b"}, "tensor": torch.ones(2)}
+    loss, net = closing_over_all(held), model()
+    before = of_loss(loss, net)
+    assert of_loss(loss, net) == before
+    edit(held)
+    assert of_loss(loss, net) != before
+
+
+def test_a_list_that_a_loss_fills_from_empty_hinders_no_resumption(tmp_path):
+    def logged():
+        log = []
+
+        def loss(model, x, y):
+            log.append((model(x) - y).detach().square().mean())
+            return weighted_loss(model, x, y)
+
+        return loss
+
+    path = tmp_path / "c.safetensors"
+    first = fit_with(logged(), path)
+    assert same(fit_with(logged(), path).ema, first.ema)
 
 
 def test_a_checkpoint_says_which_option_of_the_loss_differs(tmp_path):
@@ -664,13 +734,12 @@ def signalled_at(stop, number=signal.SIGINT, times=1):
 
     def loss(model, x, y, draw):
         value = noisy_loss(model, x, y, draw)
-        for number in signals.pop("now", ()) if len(calls) == stop["at"] else ():
+        for number in next(due, ()):
             signal.raise_signal(number)
-        calls.append(0)
         return value
 
-    # what a loss fills is none of its options, and so neither are these
-    calls, signals, stop = [], {"now": [number] * times}, {"at": stop}
+    # what an iterator has yet to give is no option of a loss
+    due = iter([()] * stop + [[number] * times] if stop >= 0 else [])
     return loss
 
 

@@ -24,6 +24,7 @@ PLAIN = (
     *(bool, int, float, complex, str, bytes, range, slice, type(None)),
     *(PurePath, torch.dtype, torch.device, np.generic),
 )
+CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 def of_batch(batch: Batch) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def parts(value: Any, inside: list[Any]) -> list[str]:
     """What `value` is made of, in words and fingerprints."""
     if isinstance(value, PLAIN):
         return [type(value).__name__, repr(value)]
-    if isinstance(value, Tensor | np.ndarray):
+    if isinstance(value, Tensor | np.ndarray) and value.dtype != object:
         return [name_of(value), *numbers(value)]
     if any(value is one for one in inside):
         return [name_of(value)]
@@ -87,7 +88,7 @@ def parts(value: Any, inside: list[Any]) -> list[str]:
 
 def held(value: Any) -> list[Any]:
     """The values that a container, a function or an object holds."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | np.ndarray):
         return list(value)
     if isinstance(value, Mapping):
         return [item for pair in value.items() for item in pair]
@@ -101,6 +102,7 @@ def held(value: Any) -> list[Any]:
             value.__defaults__,
             value.__kwdefaults__,
             *closed(value),
+            *named(value).items(),
         ]
     if isinstance(value, types.CodeType):
         return [value.co_code, value.co_consts, value.co_names]
@@ -131,16 +133,40 @@ def shares_weights(module: nn.Module, inside: list[Any]) -> bool:
 
 
 def closed(function: Callable[..., Any]) -> list[Any]:
-    """What a function closes over, but for lists and dicts: it may fill them."""
+    """What a function closes over. Of a list or dict that it fills, what is there
+    already counts: so begin with an empty one.
+    """
     found: list[Any] = []
     for cell in getattr(function, "__closure__", None) or ():
         with suppress(ValueError):  # it is empty as yet
             found.append(cell.cell_contents)
-    return [one for one in found if not isinstance(one, list | dict | set)]
+    return found
+
+
+def named(function: types.FunctionType) -> dict[str, Any]:
+    """The numbers, words, tensors and containers of its module that a function reads,
+    as in a notebook, where whatever a cell binds is the module's.
+    """
+    around, kinds = function.__globals__, (*PLAIN, *CONTAINERS, Tensor, np.ndarray)
+    read = {k: around[k] for k in names_in(function.__code__) if k in around}
+    return {k: v for k, v in sorted(read.items()) if isinstance(v, kinds)}
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """The names that a function's code takes from elsewhere, and those of the
+    functions in it.
+    """
+    within = [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    return {*code.co_names}.union(*map(names_in, within))
 
 
 def numbers(value: Tensor | np.ndarray) -> list[str]:
     """Kind, shape and a hash of the bytes."""
-    x = torch.as_tensor(value).detach().cpu().contiguous()  # of bf16 too
-    content = x.flatten().view(torch.uint8).numpy().tobytes()
-    return [str(x.dtype), str(tuple(x.shape)), hashlib.sha256(content).hexdigest()]
+    if isinstance(value, np.ndarray):  # of words too
+        kind, content = value.dtype, value.tobytes()
+    else:
+        x = value.detach().cpu()
+        x = x.to_dense() if x.layout != torch.strided else x.contiguous()
+        # of bf16 too
+        kind, content = x.dtype, x.flatten().view(torch.uint8).numpy().tobytes()
+    return [str(kind), str(tuple(value.shape)), hashlib.sha256(content).hexdigest()]

@@ -178,9 +178,11 @@ def report() -> str:
 
 
 def require_range(what: str, values: Tensor, low: float, high: float) -> None:
-    """Raise ValueError unless all values are from low to high. A GPU that trains is not
-    asked, since each answer means to wait for it.
+    """Raise ValueError unless all values are numbers from low to high. A GPU that
+    trains is not asked for them, since each answer means to wait for it.
     """
+    if values.dtype == torch.bool:
+        raise ValueError(f"expected {what} from {low} to {high}, got True and False")
     waits = values.device.type != "cpu" and torch.is_grad_enabled()
     if waits or values.numel() == 0:
         return

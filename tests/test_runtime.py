@@ -206,6 +206,11 @@ def test_require_range_says_the_range_and_what_was_found(values):
         runtime.require_range("steps t", torch.tensor(values), 0, 4)
 
 
+def test_true_and_false_are_no_numbers_of_a_range():
+    with pytest.raises(ValueError, match="steps t from 0 to 4, got True and False"):
+        runtime.require_range("steps t", torch.tensor([True, False]), 0, 4)
+
+
 def test_require_range_lets_its_ends_and_nothing_pass():
     runtime.require_range("steps t", torch.tensor([0, 4]), 0, 4)
     runtime.require_range("steps t", torch.tensor([]), 0, 4)

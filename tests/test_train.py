@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -920,6 +921,21 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     undisturbed = read_tensors(whole)[0]
     assert disturbed.keys() == undisturbed.keys()
     assert all(torch.equal(disturbed[k], undisturbed[k]) for k in disturbed)
+
+
+@pytest.mark.parametrize(
+    ("steps", "lr", "says"),
+    [
+        (0, 0.1, "expected one step or more, got steps=0"),
+        (-3, 0.1, "expected one step or more, got steps=-3"),
+        (1, 0.0, "expected a learning rate above 0, got lr=0.0"),
+        (1, math.nan, "expected a learning rate above 0, got lr=nan"),
+        (1, math.inf, "expected a learning rate above 0, got lr=inf"),
+    ],
+)
+def test_no_step_and_no_learning_rate_are_refused(steps, lr, says):
+    with pytest.raises(ValueError, match=says):
+        fit(torch.nn.Linear(1, 1), lambda m, x: m(x).mean(), None, steps=steps, lr=lr)
 
 
 @pytest.mark.parametrize("batches", [[(torch.zeros(2, 1),)], None])

@@ -297,6 +297,13 @@ class Trainer:
         )
 
 
+def require_run(steps: int, lr: float) -> None:
+    if steps < 1:
+        raise ValueError(f"expected one step or more, got steps={steps!r}")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"expected a learning rate above 0, got lr={lr!r}")
+
+
 def fit(
     model: nn.Module,
     loss: Loss | Mapping[str, Loss],
@@ -318,10 +325,12 @@ def fit(
     `watch` is called after each step.
 
     Raises AttributeError when the model has no submodule of that name, ValueError when
-    the checkpoint is of another run or precision, or a batch does not divide among the
-    processes, OSError when the checkpoint cannot be written, FloatingPointError when
-    loss or gradient stop being finite (nothing is saved then).
+    there is no step or learning rate, the checkpoint is of another run or precision, or
+    a batch does not divide among the processes, OSError when the checkpoint cannot be
+    written, FloatingPointError when loss or gradient stop being finite (nothing is
+    saved then).
     """
+    require_run(steps, lr)
     run = {"name": name, "steps": steps, "lr": lr, "betas": list(betas),
            "warmup": min(warmup, steps // 2)}  # fmt: skip
     run |= {"clip": CLIP, "weight_decay": weight_decay, "ema": EMA, "seed": seed}

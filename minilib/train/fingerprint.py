@@ -163,10 +163,10 @@ def names_in(code: types.CodeType) -> set[str]:
 def numbers(value: Tensor | np.ndarray) -> list[str]:
     """Kind, shape and a hash of the bytes."""
     if isinstance(value, np.ndarray):  # of words too
-        kind, content = value.dtype, value.tobytes()
+        content = value.tobytes()
     else:
         x = value.detach().cpu()
         x = x.to_dense() if x.layout != torch.strided else x.contiguous()
-        # of bf16 too
-        kind, content = x.dtype, x.flatten().view(torch.uint8).numpy().tobytes()
-    return [str(kind), str(tuple(value.shape)), hashlib.sha256(content).hexdigest()]
+        content = x.flatten().view(torch.uint8).numpy().tobytes()  # of bf16 too
+    digest = hashlib.sha256(content).hexdigest()
+    return [str(value.dtype), str(tuple(value.shape)), digest]

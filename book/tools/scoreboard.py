@@ -143,7 +143,8 @@ From the conditional GAN on, models can be told what to draw.
 Digits are judged by our classifier, people by a network trained to tell their \
 attributes, portraits and scenes by a checker without any learned part; prompts have \
 a pair of attributes that training never showed together.
-GLIDE of people was trained for as long as DALL·E and its discrete VAE together.
+GLIDE of people was trained for as long as DALL·E and its discrete VAE together, timed \
+in turns on one machine; the times below are of different days.
 
 | model | asked for | so it is | parameters | training |
 | --- | --- | ---: | ---: | ---: |

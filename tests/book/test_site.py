@@ -105,6 +105,7 @@ TALLER = {
     "09_clip": 34_500,
     "10_semantic_guidance": 31_500,
     "11_glide": 37_500,
+    "13_dalle": 38_000,
 }
 PROSE = ":is(p, li, td, th, h1, h2, h3, figcaption)"
 
